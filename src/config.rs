@@ -1,0 +1,359 @@
+//! Flags and their environment twins, parsed into final types. Nothing else reads the environment.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+use crate::topology::{PodName, is_kubernetes_name};
+
+/// Redis and Valkey master/replica bootstrap for Kubernetes.
+#[derive(Debug, Parser)]
+#[command(name = "podzero", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Init container: find the master and write the server's configuration.
+    Init(Box<InitArgs>),
+    /// Sidecar: follow the master, take the role when it is granted, answer probes.
+    Sidecar(Box<SidecarArgs>),
+    /// Show the set as this pod's sidecar sees it.
+    Status(StatusArgs),
+    /// Decide by hand whose data the set keeps, when podzero waits or refuses to choose.
+    Resolve(ResolveArgs),
+}
+
+/// What `init` and `sidecar` share.
+#[derive(Debug, Clone, Args)]
+pub struct SetArgs {
+    /// This pod's name, `<set>-<ordinal>`; also read from POD_NAME.
+    #[arg(long, env = "PODZERO_POD_NAME", value_name = "POD")]
+    pub pod_name: PodName,
+    /// This pod's namespace; also read from POD_NAMESPACE.
+    #[arg(long, env = "PODZERO_NAMESPACE", value_name = "NAME", value_parser = name)]
+    pub namespace: String,
+    /// The headless Service that governs the StatefulSet.
+    #[arg(long, env = "PODZERO_SERVICE", value_name = "NAME", value_parser = name)]
+    pub service: String,
+    /// This pod's UID; also read from POD_UID.
+    #[arg(long, env = "PODZERO_POD_UID", value_name = "UID")]
+    pub pod_uid: Option<String>,
+    /// This pod's addresses, as a list by comma; the first decides the family. Without it: the
+    /// address to which this pod's name resolves, else the first of the host.
+    #[arg(long, env = "PODZERO_POD_IP", value_name = "ADDR", value_delimiter = ',')]
+    pub pod_ip: Vec<IpAddr>,
+    /// The cluster's domain. Without it: from resolv.conf, else cluster.local.
+    #[arg(long, env = "PODZERO_CLUSTER_DOMAIN", value_name = "DOMAIN", value_parser = domain)]
+    pub cluster_domain: Option<String>,
+    /// How many members to expect at least.
+    #[arg(long, env = "PODZERO_REPLICAS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub replicas: Option<u32>,
+    /// The local server's address.
+    #[arg(long, env = "PODZERO_REDIS_HOST", value_name = "HOST", default_value = "127.0.0.1")]
+    pub redis_host: IpAddr,
+    /// The port of the local server and of every peer's.
+    #[arg(long, env = "PODZERO_REDIS_PORT", value_name = "PORT", default_value_t = 6379, value_parser = clap::value_parser!(u16).range(1..))]
+    pub redis_port: u16,
+    /// A DNS server to ask instead of those in resolv.conf; repeatable. The port is 53 unless given.
+    #[arg(long, env = "PODZERO_DNS_SERVER", value_name = "ADDR[:PORT]", value_delimiter = ',', value_parser = dns_server)]
+    pub dns_server: Vec<SocketAddr>,
+    /// The configuration file that `init` writes and the server is started with.
+    #[arg(long, env = "PODZERO_CONF", value_name = "FILE", default_value = "/run/podzero/conf/redis.conf")]
+    pub conf: PathBuf,
+    /// Your own server configuration, included in front of what podzero sets.
+    #[arg(long, env = "PODZERO_BASE_CONF", value_name = "FILE")]
+    pub base_conf: Option<PathBuf>,
+    /// The server's data directory.
+    #[arg(long, env = "PODZERO_DATA_DIR", value_name = "DIR", default_value = "/data")]
+    pub data_dir: PathBuf,
+    /// The server's ACL user with which podzero logs in. Without it: the default user.
+    #[arg(long, env = "PODZERO_USERNAME", value_name = "USER")]
+    pub username: Option<String>,
+    /// A file with the password of that user, which guards the server.
+    #[arg(long, env = "PODZERO_PASSWORD_FILE", value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// Who may grant the master role.
+    #[arg(long, env = "PODZERO_AUTHORITY", value_name = "KIND", default_value = "ordinal")]
+    pub authority: AuthorityKind,
+    /// Whether servers follow a member by its address or by its stable name.
+    #[arg(long, env = "PODZERO_ADDRESS_FORM", value_name = "FORM", default_value = "ip")]
+    pub address_form: AddressForm,
+    /// How the replication directive is spelled in the configuration.
+    #[arg(long, env = "PODZERO_DIRECTIVE", value_name = "WORD", default_value = "replicaof")]
+    pub directive: Directive,
+    /// What to log: error, warn, info, debug, trace, or a filter such as podzero=debug.
+    #[arg(long, env = "PODZERO_LOG", value_name = "FILTER", default_value = "info")]
+    pub log: String,
+    /// The form of log lines. Without it: text on a terminal, else json.
+    #[arg(long, env = "PODZERO_LOG_FORMAT", value_name = "FORM")]
+    pub log_format: Option<LogFormat>,
+    /// The HTTP port of peers' sidecars.
+    #[arg(skip = 8379_u16)]
+    pub peer_http_port: u16,
+}
+
+/// `podzero init`.
+#[derive(Debug, Clone, Args)]
+pub struct InitArgs {
+    /// Shared flags.
+    #[command(flatten)]
+    pub set: SetArgs,
+    /// How long to look for a live master before writing the fence.
+    #[arg(long, env = "PODZERO_DISCOVER", value_name = "TIME", default_value = "5s", value_parser = time)]
+    pub discover: Duration,
+    /// With --without-sidecar: how long to wait for the master; 0s waits for ever.
+    #[arg(long, env = "PODZERO_TIMEOUT", value_name = "TIME", default_value = "5m", value_parser = time)]
+    pub timeout: Duration,
+    /// There is no sidecar: pod-0 starts as the master, the others wait for it.
+    #[arg(long, env = "PODZERO_WITHOUT_SIDECAR", action = ArgAction::SetTrue, value_parser = clap::builder::FalseyValueParser::new())]
+    pub without_sidecar: bool,
+    /// Copy this binary into a directory, for the server's container.
+    #[arg(long, env = "PODZERO_INSTALL_DIR", value_name = "DIR")]
+    pub install_dir: Option<PathBuf>,
+    /// Where peers' sidecars listen: the port is used.
+    #[arg(long, env = "PODZERO_HTTP", value_name = "ADDR:PORT", default_value = "[::]:8379")]
+    pub http: SocketAddr,
+}
+
+/// `podzero sidecar`.
+#[derive(Debug, Clone, Args)]
+pub struct SidecarArgs {
+    /// Shared flags.
+    #[command(flatten)]
+    pub set: SetArgs,
+    /// How long a missing name must be missing before a first boot goes on without it.
+    #[arg(long, env = "PODZERO_DISCOVER", value_name = "TIME", default_value = "30s", value_parser = time)]
+    pub discover: Duration,
+    /// How long to wait for members that do not answer, before a new master is chosen without them.
+    #[arg(long, env = "PODZERO_PEER_WAIT", value_name = "TIME", default_value = "5m", value_parser = time)]
+    pub peer_wait: Duration,
+    /// Where to serve /livez, /readyz, /startupz, /status and /metrics; peers are asked at this port.
+    #[arg(long, env = "PODZERO_HTTP", value_name = "ADDR:PORT", default_value = "[::]:8379")]
+    pub http: SocketAddr,
+    /// The Unix socket on which commands are accepted.
+    #[arg(long, env = "PODZERO_SOCKET", value_name = "FILE", default_value = "/run/podzero/podzero.sock")]
+    pub socket: PathBuf,
+    /// How long a replica stays ready while its link is down.
+    #[arg(long, env = "PODZERO_LINK_GRACE", value_name = "TIME", default_value = "5s", value_parser = time)]
+    pub link_grace: Duration,
+    /// How many bytes a replica may be behind its master and still be ready. Without it: any.
+    #[arg(long, env = "PODZERO_MAX_LAG", value_name = "BYTES", value_parser = max_lag)]
+    pub max_lag: Option<MaxLag>,
+}
+
+/// `podzero status`.
+#[derive(Debug, Clone, Args)]
+pub struct StatusArgs {
+    /// The Unix socket of this pod's sidecar.
+    #[arg(long, env = "PODZERO_SOCKET", value_name = "FILE", default_value = "/run/podzero/podzero.sock")]
+    pub socket: PathBuf,
+    /// Print the /status document itself.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `podzero resolve`.
+#[derive(Debug, Clone, Args)]
+pub struct ResolveArgs {
+    /// The Unix socket of this pod's sidecar.
+    #[arg(long, env = "PODZERO_SOCKET", value_name = "FILE", default_value = "/run/podzero/podzero.sock")]
+    pub socket: PathBuf,
+    /// The pod whose data the set keeps. Everybody else's diverging data is lost.
+    #[arg(long, value_name = "POD")]
+    pub keep: PodName,
+}
+
+/// `--authority`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AuthorityKind {
+    /// Pod-0 grants the master role; no Kubernetes API, no rights.
+    Ordinal,
+    /// A Kubernetes Lease; not available in this release.
+    Lease,
+}
+
+/// `--address-form`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AddressForm {
+    /// An address, resolved by podzero.
+    Ip,
+    /// The stable name, resolved by the server at each connection attempt.
+    Name,
+}
+
+/// `--directive`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Directive {
+    /// `replicaof`.
+    Replicaof,
+    /// `slaveof`, as old configurations spell it.
+    Slaveof,
+}
+
+impl Directive {
+    /// The word in the configuration file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Replicaof => "replicaof",
+            Self::Slaveof => "slaveof",
+        }
+    }
+}
+
+/// `--log-format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// A line for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `--max-lag`: a number of bytes, or `off`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaxLag {
+    /// No bound.
+    Off,
+    /// At most this many bytes behind.
+    Bytes(u64),
+}
+
+fn name(text: &str) -> Result<String, String> {
+    if is_kubernetes_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("not a Kubernetes name (lower-case letters, digits, '-' and '.')".to_owned())
+    }
+}
+
+fn domain(text: &str) -> Result<String, String> {
+    name(text.trim_matches('.'))
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|e| format!("{e} (write a time such as 500ms, 30s or 5m)"))
+}
+
+fn dns_server(text: &str) -> Result<SocketAddr, String> {
+    text.parse::<SocketAddr>()
+        .or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)))
+        .map_err(|_| "not an address (10.0.0.10, 10.0.0.10:53, [fd00::a]:53)".to_owned())
+}
+
+fn max_lag(text: &str) -> Result<MaxLag, String> {
+    if text == "off" {
+        return Ok(MaxLag::Off);
+    }
+    text.parse()
+        .map(MaxLag::Bytes)
+        .map_err(|_| "not a number of bytes, nor off".to_owned())
+}
+
+/// The second names under which the downward API often puts what `--pod-name` and the like say.
+const ALSO_READ: [(&str, &str); 3] = [
+    ("pod_name", "POD_NAME"),
+    ("namespace", "POD_NAMESPACE"),
+    ("pod_uid", "POD_UID"),
+];
+
+impl Cli {
+    /// Parses a command line; the environment is read here and nowhere else.
+    pub fn parse_from(line: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        for name in ["init", "sidecar"] {
+            command = command.mut_subcommand(name, |mut sub| {
+                for (flag, variable) in ALSO_READ {
+                    let twin_is_set = std::env::var_os(format!("PODZERO_{}", flag.to_uppercase())).is_some();
+                    if !twin_is_set && std::env::var_os(variable).is_some_and(|v| !v.is_empty()) {
+                        sub = sub.mut_arg(flag, |arg| arg.env(variable));
+                    }
+                }
+                sub
+            });
+        }
+        refuse_service_links(&mut command)?;
+        let matches = command.try_get_matches_from(line)?;
+        let mut cli = Self::from_arg_matches(&matches)?;
+        match &mut cli.command {
+            Command::Init(args) => args.set.peer_http_port = args.http.port(),
+            Command::Sidecar(args) => args.set.peer_http_port = args.http.port(),
+            Command::Status(_) | Command::Resolve(_) => {}
+        }
+        Ok(cli)
+    }
+}
+
+/// A Service called `podzero-…` makes Kubernetes put `PODZERO_…=tcp://…` into every pod's
+/// environment, which would end in a parse error that nobody understands.
+fn refuse_service_links(command: &mut clap::Command) -> Result<(), clap::Error> {
+    let twins: Vec<_> = command
+        .get_subcommands()
+        .flat_map(clap::Command::get_arguments)
+        .filter_map(|arg| arg.get_env())
+        .map(ToOwned::to_owned)
+        .collect();
+    for twin in twins {
+        let value = std::env::var(&twin).unwrap_or_default();
+        if value.starts_with("tcp://") || value.starts_with("udp://") {
+            return Err(command.error(
+                clap::error::ErrorKind::ValueValidation,
+                format!(
+                    "the environment variable {} is {value:?}: this is a Kubernetes service link, made because of a Service whose name begins with \"podzero\", and not a setting. Set enableServiceLinks: false in the pod's specification.",
+                    twin.to_string_lossy()
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::parse_from(line.split(' ').map(OsString::from))
+    }
+
+    #[test]
+    fn clap_agrees_with_itself() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_its_environment_twin() {
+        for sub in ["init", "sidecar"] {
+            let command = Cli::command();
+            let sub = command.find_subcommand(sub).expect(sub);
+            for arg in sub.get_arguments().filter(|a| a.get_long().is_some_and(|l| l != "help" && l != "version")) {
+                let long = arg.get_long().expect("filtered");
+                let twin = format!("PODZERO_{}", long.to_uppercase().replace('-', "_"));
+                assert_eq!(arg.get_env().and_then(|e| e.to_str()), Some(twin.as_str()), "--{long}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_pod_name_without_an_ordinal_is_a_usage_error_that_says_so() {
+        let error = parse("podzero init --pod-name redis --namespace a --service b").expect_err("refused");
+        assert!(error.to_string().contains("StatefulSet"), "{error}");
+    }
+
+    #[test]
+    fn lists_and_defaults() {
+        let cli = parse("podzero sidecar --pod-name r-1 --namespace a --service b --pod-ip 10.0.0.1,fd00::1 --dns-server 10.0.0.10 --dns-server [fd00::a]:5353 --http 0.0.0.0:9000").expect("parses");
+        let Command::Sidecar(args) = cli.command else { panic!("sidecar") };
+        assert_eq!(args.set.pod_ip.len(), 2);
+        assert_eq!(args.set.dns_server[0].port(), 53);
+        assert_eq!(args.set.peer_http_port, 9000);
+        assert_eq!(args.peer_wait, Duration::from_secs(300));
+    }
+}

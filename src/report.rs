@@ -1,0 +1,246 @@
+//! What a member tells the others and people: the `/status` document.
+//!
+//! Owns the schema. The same type is written by a member's sidecar and read by its peers', so two
+//! releases can run side by side: fields are only ever added, readers ignore what they do not know,
+//! and a [`SCHEMA`] that is newer than the reader's is refused by the reader, never guessed at.
+
+use serde::{Deserialize, Serialize};
+
+use crate::topology::{Epoch, Ordinal, ReplicationId};
+
+/// The version of the `/status` document and of the state file.
+pub const SCHEMA: u32 = 1;
+
+/// What a member's server is to the set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Accepts writes.
+    Master,
+    /// Configured to follow a server.
+    Replica,
+    /// Loaded its data, accepts no write, feeds no replica.
+    Fenced,
+    /// Reading its data from disk or from a master.
+    Loading,
+    /// Its sidecar cannot reach it.
+    Unreachable,
+}
+
+impl Role {
+    /// The word in `/status`, logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Master => "master",
+            Self::Replica => "replica",
+            Self::Fenced => "fenced",
+            Self::Loading => "loading",
+            Self::Unreachable => "unreachable",
+        }
+    }
+}
+
+/// The state of a replica's link to its master.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkState {
+    /// Connected; the first sync is done.
+    Up,
+    /// Not connected.
+    Down,
+    /// Receiving a full copy.
+    Syncing,
+}
+
+/// Permission for one member to be the master, published by the member that grants it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// The epoch that begins with it. Its granter is the publisher.
+    pub epoch: Epoch,
+    /// The ordinal of the member that may become the master.
+    pub target: Ordinal,
+    /// Whether every member that answers has shown this epoch as `epoch_seen`. The target obeys
+    /// only then.
+    pub counts: bool,
+    /// A person's decision (`podzero resolve`) instead of the authority's own.
+    #[serde(default)]
+    pub by_hand: bool,
+}
+
+/// A promotion that this member has begun and whose outcome it does not know yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// The epoch of the grant that is being carried out.
+    pub epoch: Epoch,
+    /// The run id of the server that was told.
+    pub run_id: String,
+}
+
+/// One step in the descent of a member's data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ancestor {
+    /// The history's replication ID.
+    pub id: ReplicationId,
+    /// The epoch in which it was written.
+    pub epoch: Epoch,
+    /// The offset at which the data went on under the next ID; none while it is the current one,
+    /// or where nobody saw the change.
+    #[serde(default)]
+    pub end: Option<u64>,
+}
+
+/// `authority` of `/status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthorityReport {
+    /// `ordinal` or `lease`.
+    pub kind: String,
+    /// The pod that holds the newest grant known here.
+    pub holder: Option<String>,
+    /// The epoch of that grant.
+    pub epoch: Option<Epoch>,
+    /// The grant that this member publishes.
+    #[serde(default)]
+    pub grant: Option<Grant>,
+    /// The promotion under way here.
+    #[serde(default)]
+    pub intent: Option<Intent>,
+    /// The newest epoch that was granted to this member and that it will not carry out (again).
+    #[serde(default)]
+    pub closed: Option<Epoch>,
+}
+
+/// One replica as its master sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaReport {
+    /// The announced address.
+    pub host: String,
+    /// The announced port.
+    pub port: u16,
+    /// `wait_bgsave`, `send_bulk`, `online` and the like, as the server says.
+    pub state: String,
+    /// The offset that the replica acknowledged.
+    pub offset: u64,
+}
+
+/// `replication` of `/status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicationReport {
+    /// The replication ID of the data. After a restart with AOF, which does not keep the ID, the one
+    /// recorded before it.
+    pub id: Option<ReplicationId>,
+    /// The ID before the last promotion.
+    pub id2: Option<ReplicationId>,
+    /// The offset up to which `id2` is a prefix of `id`.
+    #[serde(default)]
+    pub id2_end: Option<u64>,
+    /// Bytes of the replication stream in the data. Comparable only under the same `id`.
+    pub offset: u64,
+    /// False when `id` and `offset` come from the state file (AOF): the offset is a lower bound.
+    #[serde(default = "yes")]
+    pub exact: bool,
+    /// The link to the master; none on a master.
+    pub link: Option<LinkState>,
+    /// Bytes behind what the master last published; none when that is unknown.
+    pub lag: Option<u64>,
+    /// The address that the server follows, as it says.
+    #[serde(default)]
+    pub following: Option<String>,
+    /// The histories of which the data is made, oldest first.
+    #[serde(default)]
+    pub lineage: Vec<Ancestor>,
+    /// The replicas that are attached.
+    #[serde(default)]
+    pub replicas: Vec<ReplicaReport>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// `server` of `/status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerReport {
+    /// `redis 7.0.15`, `valkey 8.1.1`.
+    pub version: String,
+    /// Changes with each start of the server.
+    pub run_id: String,
+}
+
+/// One peer as this member sees it: `peers` of `/status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerReport {
+    /// The peer's pod name.
+    pub pod: String,
+    /// Its role, when it answered.
+    pub role: Option<Role>,
+    /// Its epoch, when it answered.
+    pub epoch: Option<Epoch>,
+    /// Its offset, when it answered.
+    pub offset: Option<u64>,
+    /// When it last answered, in seconds since 1970.
+    pub answered_at: Option<u64>,
+    /// Why it does not answer now.
+    pub failure: Option<String>,
+}
+
+/// Why something waits or is refused, in the same words everywhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReasonReport {
+    /// A stable word for machines: the metric's label.
+    pub code: String,
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// The `/status` document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`SCHEMA`] of the writer.
+    pub schema: u32,
+    /// The pod's name.
+    pub pod: String,
+    /// Its UID, where known.
+    pub uid: Option<String>,
+    /// Its namespace: pods of other namespaces may have the same name.
+    pub namespace: String,
+    /// The headless Service of its set.
+    pub service: String,
+    /// Its ordinal.
+    pub ordinal: Ordinal,
+    /// What its server is.
+    pub role: Role,
+    /// No keys and no history.
+    pub empty: bool,
+    /// Its data is between two histories: not a candidate.
+    pub unfinished: bool,
+    /// It is being stopped: refuses promotion.
+    pub terminating: bool,
+    /// The epoch of the history that its server has loaded.
+    pub epoch: Option<Epoch>,
+    /// The newest epoch that it knows of. It obeys nothing older.
+    pub epoch_seen: Option<Epoch>,
+    /// The pod that it takes for the master.
+    pub master: Option<String>,
+    /// What `/readyz` answers.
+    pub ready: bool,
+    /// What it waits for or refuses, and why it is not ready.
+    pub reasons: Vec<ReasonReport>,
+    /// Who may be the master.
+    pub authority: AuthorityReport,
+    /// The data and its link.
+    pub replication: ReplicationReport,
+    /// The other members.
+    pub peers: Vec<PeerReport>,
+    /// The server, when it has been reached.
+    pub server: Option<ServerReport>,
+}
+
+impl Report {
+    /// Whether the member is a master that holds the grant of its epoch.
+    pub fn is_granted_master(&self) -> bool {
+        self.role == Role::Master
+            && self.epoch.is_some()
+            && self.authority.epoch == self.epoch
+            && self.authority.holder.as_deref() == Some(self.pod.as_str())
+    }
+}
