@@ -36,7 +36,10 @@ pub fn now() -> Time {
 }
 
 /// The wall clock in seconds since 1970, for people; nothing is decided by it.
-#[expect(clippy::disallowed_methods, reason = "the one reader of the wall clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one reader of the wall clock"
+)]
 pub fn unix_seconds() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

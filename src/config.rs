@@ -11,7 +11,12 @@ use crate::topology::{PodName, is_kubernetes_name};
 
 /// Redis and Valkey master/replica bootstrap for Kubernetes.
 #[derive(Debug, Parser)]
-#[command(name = "podzero", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "podzero",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -48,7 +53,12 @@ pub struct SetArgs {
     pub pod_uid: Option<String>,
     /// This pod's addresses, as a list by comma; the first decides the family. Without it: the
     /// address to which this pod's name resolves, else the first of the host.
-    #[arg(long, env = "PODZERO_POD_IP", value_name = "ADDR", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "PODZERO_POD_IP",
+        value_name = "ADDR",
+        value_delimiter = ','
+    )]
     pub pod_ip: Vec<IpAddr>,
     /// The cluster's domain. Without it: from resolv.conf, else cluster.local.
     #[arg(long, env = "PODZERO_CLUSTER_DOMAIN", value_name = "DOMAIN", value_parser = domain)]
@@ -57,7 +67,12 @@ pub struct SetArgs {
     #[arg(long, env = "PODZERO_REPLICAS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub replicas: Option<u32>,
     /// The local server's address.
-    #[arg(long, env = "PODZERO_REDIS_HOST", value_name = "HOST", default_value = "127.0.0.1")]
+    #[arg(
+        long,
+        env = "PODZERO_REDIS_HOST",
+        value_name = "HOST",
+        default_value = "127.0.0.1"
+    )]
     pub redis_host: IpAddr,
     /// The port of the local server and of every peer's.
     #[arg(long, env = "PODZERO_REDIS_PORT", value_name = "PORT", default_value_t = 6379, value_parser = clap::value_parser!(u16).range(1..))]
@@ -66,13 +81,23 @@ pub struct SetArgs {
     #[arg(long, env = "PODZERO_DNS_SERVER", value_name = "ADDR[:PORT]", value_delimiter = ',', value_parser = dns_server)]
     pub dns_server: Vec<SocketAddr>,
     /// The configuration file that `init` writes and the server is started with.
-    #[arg(long, env = "PODZERO_CONF", value_name = "FILE", default_value = "/run/podzero/conf/redis.conf")]
+    #[arg(
+        long,
+        env = "PODZERO_CONF",
+        value_name = "FILE",
+        default_value = "/run/podzero/conf/redis.conf"
+    )]
     pub conf: PathBuf,
     /// Your own server configuration, included in front of what podzero sets.
     #[arg(long, env = "PODZERO_BASE_CONF", value_name = "FILE")]
     pub base_conf: Option<PathBuf>,
     /// The server's data directory.
-    #[arg(long, env = "PODZERO_DATA_DIR", value_name = "DIR", default_value = "/data")]
+    #[arg(
+        long,
+        env = "PODZERO_DATA_DIR",
+        value_name = "DIR",
+        default_value = "/data"
+    )]
     pub data_dir: PathBuf,
     /// The server's ACL user with which podzero logs in. Without it: the default user.
     #[arg(long, env = "PODZERO_USERNAME", value_name = "USER")]
@@ -81,16 +106,36 @@ pub struct SetArgs {
     #[arg(long, env = "PODZERO_PASSWORD_FILE", value_name = "FILE")]
     pub password_file: Option<PathBuf>,
     /// Who may grant the master role.
-    #[arg(long, env = "PODZERO_AUTHORITY", value_name = "KIND", default_value = "ordinal")]
+    #[arg(
+        long,
+        env = "PODZERO_AUTHORITY",
+        value_name = "KIND",
+        default_value = "ordinal"
+    )]
     pub authority: AuthorityKind,
     /// Whether servers follow a member by its address or by its stable name.
-    #[arg(long, env = "PODZERO_ADDRESS_FORM", value_name = "FORM", default_value = "ip")]
+    #[arg(
+        long,
+        env = "PODZERO_ADDRESS_FORM",
+        value_name = "FORM",
+        default_value = "ip"
+    )]
     pub address_form: AddressForm,
     /// How the replication directive is spelled in the configuration.
-    #[arg(long, env = "PODZERO_DIRECTIVE", value_name = "WORD", default_value = "replicaof")]
+    #[arg(
+        long,
+        env = "PODZERO_DIRECTIVE",
+        value_name = "WORD",
+        default_value = "replicaof"
+    )]
     pub directive: Directive,
     /// What to log: error, warn, info, debug, trace, or a filter such as podzero=debug.
-    #[arg(long, env = "PODZERO_LOG", value_name = "FILTER", default_value = "info")]
+    #[arg(
+        long,
+        env = "PODZERO_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
     pub log: String,
     /// The form of log lines. Without it: text on a terminal, else json.
     #[arg(long, env = "PODZERO_LOG_FORMAT", value_name = "FORM")]
@@ -119,7 +164,12 @@ pub struct InitArgs {
     #[arg(long, env = "PODZERO_INSTALL_DIR", value_name = "DIR")]
     pub install_dir: Option<PathBuf>,
     /// Where peers' sidecars listen: the port is used.
-    #[arg(long, env = "PODZERO_HTTP", value_name = "ADDR:PORT", default_value = "[::]:8379")]
+    #[arg(
+        long,
+        env = "PODZERO_HTTP",
+        value_name = "ADDR:PORT",
+        default_value = "[::]:8379"
+    )]
     pub http: SocketAddr,
 }
 
@@ -136,10 +186,20 @@ pub struct SidecarArgs {
     #[arg(long, env = "PODZERO_PEER_WAIT", value_name = "TIME", default_value = "5m", value_parser = time)]
     pub peer_wait: Duration,
     /// Where to serve /livez, /readyz, /startupz, /status and /metrics; peers are asked at this port.
-    #[arg(long, env = "PODZERO_HTTP", value_name = "ADDR:PORT", default_value = "[::]:8379")]
+    #[arg(
+        long,
+        env = "PODZERO_HTTP",
+        value_name = "ADDR:PORT",
+        default_value = "[::]:8379"
+    )]
     pub http: SocketAddr,
     /// The Unix socket on which commands are accepted.
-    #[arg(long, env = "PODZERO_SOCKET", value_name = "FILE", default_value = "/run/podzero/podzero.sock")]
+    #[arg(
+        long,
+        env = "PODZERO_SOCKET",
+        value_name = "FILE",
+        default_value = "/run/podzero/podzero.sock"
+    )]
     pub socket: PathBuf,
     /// How long a replica stays ready while its link is down.
     #[arg(long, env = "PODZERO_LINK_GRACE", value_name = "TIME", default_value = "5s", value_parser = time)]
@@ -153,7 +213,12 @@ pub struct SidecarArgs {
 #[derive(Debug, Clone, Args)]
 pub struct StatusArgs {
     /// The Unix socket of this pod's sidecar.
-    #[arg(long, env = "PODZERO_SOCKET", value_name = "FILE", default_value = "/run/podzero/podzero.sock")]
+    #[arg(
+        long,
+        env = "PODZERO_SOCKET",
+        value_name = "FILE",
+        default_value = "/run/podzero/podzero.sock"
+    )]
     pub socket: PathBuf,
     /// Print the /status document itself.
     #[arg(long)]
@@ -164,7 +229,12 @@ pub struct StatusArgs {
 #[derive(Debug, Clone, Args)]
 pub struct ResolveArgs {
     /// The Unix socket of this pod's sidecar.
-    #[arg(long, env = "PODZERO_SOCKET", value_name = "FILE", default_value = "/run/podzero/podzero.sock")]
+    #[arg(
+        long,
+        env = "PODZERO_SOCKET",
+        value_name = "FILE",
+        default_value = "/run/podzero/podzero.sock"
+    )]
     pub socket: PathBuf,
     /// The pod whose data the set keeps. Everybody else's diverging data is lost.
     #[arg(long, value_name = "POD")]
@@ -239,7 +309,8 @@ fn domain(text: &str) -> Result<String, String> {
 }
 
 fn time(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|e| format!("{e} (write a time such as 500ms, 30s or 5m)"))
+    humantime::parse_duration(text)
+        .map_err(|e| format!("{e} (write a time such as 500ms, 30s or 5m)"))
 }
 
 fn dns_server(text: &str) -> Result<SocketAddr, String> {
@@ -271,7 +342,8 @@ impl Cli {
         for name in ["init", "sidecar"] {
             command = command.mut_subcommand(name, |mut sub| {
                 for (flag, variable) in ALSO_READ {
-                    let twin_is_set = std::env::var_os(format!("PODZERO_{}", flag.to_uppercase())).is_some();
+                    let twin_is_set =
+                        std::env::var_os(format!("PODZERO_{}", flag.to_uppercase())).is_some();
                     if !twin_is_set && std::env::var_os(variable).is_some_and(|v| !v.is_empty()) {
                         sub = sub.mut_arg(flag, |arg| arg.env(variable));
                     }
@@ -333,24 +405,34 @@ mod tests {
         for sub in ["init", "sidecar"] {
             let command = Cli::command();
             let sub = command.find_subcommand(sub).expect(sub);
-            for arg in sub.get_arguments().filter(|a| a.get_long().is_some_and(|l| l != "help" && l != "version")) {
+            for arg in sub
+                .get_arguments()
+                .filter(|a| a.get_long().is_some_and(|l| l != "help" && l != "version"))
+            {
                 let long = arg.get_long().expect("filtered");
                 let twin = format!("PODZERO_{}", long.to_uppercase().replace('-', "_"));
-                assert_eq!(arg.get_env().and_then(|e| e.to_str()), Some(twin.as_str()), "--{long}");
+                assert_eq!(
+                    arg.get_env().and_then(|e| e.to_str()),
+                    Some(twin.as_str()),
+                    "--{long}"
+                );
             }
         }
     }
 
     #[test]
     fn a_pod_name_without_an_ordinal_is_a_usage_error_that_says_so() {
-        let error = parse("podzero init --pod-name redis --namespace a --service b").expect_err("refused");
+        let error =
+            parse("podzero init --pod-name redis --namespace a --service b").expect_err("refused");
         assert!(error.to_string().contains("StatefulSet"), "{error}");
     }
 
     #[test]
     fn lists_and_defaults() {
         let cli = parse("podzero sidecar --pod-name r-1 --namespace a --service b --pod-ip 10.0.0.1,fd00::1 --dns-server 10.0.0.10 --dns-server [fd00::a]:5353 --http 0.0.0.0:9000").expect("parses");
-        let Command::Sidecar(args) = cli.command else { panic!("sidecar") };
+        let Command::Sidecar(args) = cli.command else {
+            panic!("sidecar")
+        };
         assert_eq!(args.set.pod_ip.len(), 2);
         assert_eq!(args.set.dns_server[0].port(), 53);
         assert_eq!(args.set.peer_http_port, 9000);

@@ -40,7 +40,9 @@ pub enum PodNameError {
     )]
     NoOrdinal(String),
     /// A character that no Kubernetes name has, or too many of them.
-    #[error("{0:?} is not a Kubernetes name (lower-case letters, digits, '-' and '.', at most 253)")]
+    #[error(
+        "{0:?} is not a Kubernetes name (lower-case letters, digits, '-' and '.', at most 253)"
+    )]
     NotAName(String),
 }
 
@@ -226,7 +228,15 @@ mod tests {
 
     #[test]
     fn names_without_an_ordinal_are_refused_in_words() {
-        for text in ["redis", "redis-", "-0", "redis-x", "redis-01", "redis-+1", "redis-7f9c-abcde"] {
+        for text in [
+            "redis",
+            "redis-",
+            "-0",
+            "redis-x",
+            "redis-01",
+            "redis-+1",
+            "redis-7f9c-abcde",
+        ] {
             let error = text.parse::<PodName>().expect_err(text).to_string();
             assert!(error.contains(text), "{error}");
         }
@@ -236,15 +246,28 @@ mod tests {
 
     #[test]
     fn epochs_compare_by_counter_then_granter() {
-        let e = |counter, granter| Epoch { counter, granter: Ordinal(granter) };
+        let e = |counter, granter| Epoch {
+            counter,
+            granter: Ordinal(granter),
+        };
         assert!(e(1, 9) < e(2, 0) && e(2, 0) < e(2, 1));
         assert_eq!(Epoch::after(Some(e(4, 2)), Ordinal(1)), e(5, 1));
     }
 
     #[test]
     fn own_and_loopback_addresses_are_no_peers() {
-        let own = ["10.0.0.5".parse().expect("v4"), "fd00::5".parse().expect("v6")];
-        for no in ["127.0.0.1", "::1", "0.0.0.0", "10.0.0.5", "::ffff:10.0.0.5", "fd00::5"] {
+        let own = [
+            "10.0.0.5".parse().expect("v4"),
+            "fd00::5".parse().expect("v6"),
+        ];
+        for no in [
+            "127.0.0.1",
+            "::1",
+            "0.0.0.0",
+            "10.0.0.5",
+            "::ffff:10.0.0.5",
+            "fd00::5",
+        ] {
             assert!(!can_be_a_peer(no.parse().expect(no), &own), "{no}");
         }
         assert!(can_be_a_peer("10.0.0.6".parse().expect("v4"), &own));

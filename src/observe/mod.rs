@@ -1,0 +1,4 @@
+//! Looking at the world: the server, the peers, DNS. Everything that can fail here is data.
+
+pub mod info;
+pub mod redis;
