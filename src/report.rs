@@ -207,6 +207,9 @@ pub struct Report {
     pub service: String,
     /// Its ordinal.
     pub ordinal: Ordinal,
+    /// The address and port that its server announces to its master.
+    #[serde(default)]
+    pub announced: Option<(String, u16)>,
     /// What its server is.
     pub role: Role,
     /// No keys and no history.

@@ -1,4 +1,6 @@
 //! Looking at the world: the server, the peers, DNS. Everything that can fail here is data.
 
+pub mod dns;
+pub mod host;
 pub mod info;
 pub mod redis;

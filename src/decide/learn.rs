@@ -1,0 +1,399 @@
+//! What a snapshot teaches: which history the server has loaded, what epoch it belongs to, and which
+//! epochs are known in the set. Pure; the result is persisted before anything rests on it.
+
+use super::{Local, PeerState, Snapshot, newest_epoch_of, ordinal_of};
+use crate::observe::info::{ServerInfo, ServerRole};
+use crate::report::{
+    Ancestor, AuthorityReport, LinkState, ReplicationReport, Report, Role, SCHEMA, ServerReport,
+};
+use crate::state_file::{Alias, LINEAGE_KEPT, Memory};
+use crate::topology::{Epoch, Identity, Ordinal};
+
+/// The memory after this snapshot.
+#[must_use]
+pub fn learn(snapshot: &Snapshot, memory: &Memory) -> Memory {
+    let mut memory = memory.clone();
+    match &snapshot.local {
+        Local::Up(server) => {
+            if memory.run_id.as_deref() == Some(server.run_id.as_str()) {
+                same_run(snapshot, &mut memory, server);
+            } else {
+                new_run(&mut memory, server);
+            }
+            // The connection of a command whose outcome is unknown is dropped, and a server answers a
+            // new connection only after it has read what lay ready on the old one. So a server that
+            // is no master now will not become one by that command.
+            if server.role != ServerRole::Master {
+                close_intent(&mut memory);
+            }
+            memory.role = Some(role_of(server));
+            memory.backlog = server.backlog;
+        }
+        Local::Loading { run_id } => {
+            // Loading in a run that was already up means that a full copy arrived.
+            if memory.run_id.as_deref() == Some(run_id.as_str()) {
+                memory.unfinished = true;
+            }
+        }
+        Local::Unreachable { .. } => {}
+    }
+    memory.last_epoch = memory.last_epoch.max(memory.epoch);
+    learn_epochs(snapshot, &mut memory);
+    memory
+}
+
+fn close_intent(memory: &mut Memory) {
+    if let Some(intent) = memory.intent.take() {
+        memory.closed = memory.closed.max(Some(intent.epoch));
+    }
+}
+
+fn close_held(memory: &mut Memory) {
+    if let Some(held) = memory.held.take() {
+        memory.closed = memory.closed.max(Some(held.epoch));
+    }
+}
+
+/// The server was started (again): what it loaded decides, not what was remembered.
+fn new_run(memory: &mut Memory, server: &ServerInfo) {
+    let was_master_without_backlog = memory.held.is_some() && !memory.backlog;
+    close_held(memory);
+    if memory
+        .intent
+        .as_ref()
+        .is_some_and(|i| i.run_id != server.run_id)
+    {
+        close_intent(memory);
+    }
+    memory.alias = None;
+    memory.run_id = Some(server.run_id.clone());
+    let known = memory
+        .lineage
+        .iter()
+        .position(|a| Some(&a.id) == server.id.as_ref());
+    let followed = memory
+        .followed
+        .clone()
+        .filter(|f| f.id.is_some() && f.id == server.id);
+    if let Some(at) = known {
+        memory.lineage.truncate(at + 1);
+        memory.epoch = memory.lineage.last().map(|a| a.epoch);
+        remember_position(memory, server);
+        memory.unfinished = false;
+    } else if let (Some(followed), Some(id)) = (followed, server.id.clone()) {
+        // The copy from that master had been saved before its end was seen here.
+        memory.epoch = Some(followed.epoch);
+        memory.lineage = vec![Ancestor {
+            id,
+            epoch: followed.epoch,
+            end: None,
+        }];
+        memory.master = Some(followed.master);
+        remember_position(memory, server);
+        memory.unfinished = false;
+    } else if (server.aof || was_master_without_backlog)
+        && server.keys > 0
+        && memory.epoch.is_some()
+        && !memory.unfinished
+    {
+        // Neither AOF nor an RDB that was written without a backlog keeps the ID. The state file
+        // lies beside the data and vouches for it; its offset is a lower bound.
+        memory.alias = Some(Alias {
+            run_id: server.run_id.clone(),
+            id: server.id.clone(),
+        });
+    } else {
+        memory.epoch = None;
+        memory.lineage.clear();
+        remember_position(memory, server);
+        // An RDB is loaded whole or not at all. An AOF may be the one from before a copy that was
+        // cut off, and nothing in it says so.
+        memory.unfinished = memory.unfinished && server.aof && server.keys > 0;
+    }
+}
+
+fn remember_position(memory: &mut Memory, server: &ServerInfo) {
+    memory.id.clone_from(&server.id);
+    memory.offset = server.offset;
+}
+
+/// The server has been running since the last look.
+fn same_run(snapshot: &Snapshot, memory: &mut Memory, server: &ServerInfo) {
+    match &server.role {
+        ServerRole::Master => as_master(snapshot.me, memory, server),
+        ServerRole::Fenced => {
+            close_held(memory);
+            unless_changed(memory, server);
+        }
+        ServerRole::Replica { host, port, link } => {
+            close_held(memory);
+            let changed = !unless_changed(memory, server);
+            match link {
+                LinkState::Up => {
+                    let may_finish = !(memory.unfinished || changed) || !server.aof_rewriting;
+                    if may_finish
+                        && let Some(master) = followed_master(snapshot, server, host, *port)
+                    {
+                        finish(memory, server, master);
+                    }
+                }
+                LinkState::Syncing => memory.unfinished = true,
+                LinkState::Down => {}
+            }
+        }
+    }
+}
+
+/// Keeps the position while the ID is the known one; says whether it is. A changed ID means that the
+/// data is, or is about to be, another history's.
+fn unless_changed(memory: &mut Memory, server: &ServerInfo) -> bool {
+    let alias_holds = memory.alias.as_ref().is_some_and(|a| a.id == server.id);
+    if alias_holds {
+        return true;
+    }
+    if memory.id == server.id {
+        // A link that was cut during a full copy leaves the offset of nothing (0).
+        if server.offset > 0 || !memory.unfinished {
+            memory.offset = server.offset;
+        }
+        return true;
+    }
+    memory.unfinished = true;
+    false
+}
+
+fn as_master(me: Ordinal, memory: &mut Memory, server: &ServerInfo) {
+    let Some(mut held) = memory.held.clone() else {
+        return;
+    };
+    if held.id.is_some() && held.id != server.id && server.id2.is_some() && held.id == server.id2 {
+        // Only a promotion shifts the ID so: somebody else's hand made it a replica and a master
+        // again, and what happened in between is not known.
+        close_held(memory);
+        return;
+    }
+    if held.id != server.id {
+        held.id.clone_from(&server.id);
+        if let Some(last) = memory.lineage.last_mut() {
+            last.end = if Some(&last.id) == server.id2.as_ref() {
+                server.id2_end
+            } else {
+                Some(memory.offset)
+            };
+        }
+        if let Some(id) = server.id.clone() {
+            memory.lineage.retain(|a| a.id != id);
+            memory.lineage.push(Ancestor {
+                id,
+                epoch: held.epoch,
+                end: None,
+            });
+        }
+        cap(&mut memory.lineage);
+    }
+    memory.epoch = Some(held.epoch);
+    memory.master = Some(me);
+    memory.unfinished = false;
+    memory.alias = None;
+    memory.held = Some(held);
+    remember_position(memory, server);
+}
+
+fn cap(lineage: &mut Vec<Ancestor>) {
+    let surplus = lineage.len().saturating_sub(LINEAGE_KEPT);
+    lineage.drain(..surplus);
+}
+
+/// The report of the granted master that the server's link is up to, when both have the same ID.
+fn followed_master<'a>(
+    snapshot: &'a Snapshot,
+    server: &ServerInfo,
+    host: &str,
+    port: u16,
+) -> Option<&'a Report> {
+    snapshot.peers.values().find_map(|peer| match &peer.state {
+        PeerState::Answered(report)
+            if report.is_granted_master()
+                && report.replication.id.is_some()
+                && report.replication.id == server.id
+                && peer
+                    .target
+                    .as_ref()
+                    .is_some_and(|(h, p)| h == host && *p == port) =>
+        {
+            Some(report.as_ref())
+        }
+        PeerState::Answered(_)
+        | PeerState::ServerOnly(_)
+        | PeerState::Missing
+        | PeerState::Silent(_) => None,
+    })
+}
+
+/// The data is the master's.
+fn finish(memory: &mut Memory, server: &ServerInfo, master: &Report) {
+    memory.epoch = master.epoch;
+    memory.master = Some(master.ordinal);
+    memory.lineage.clone_from(&master.replication.lineage);
+    if let (Some(id), Some(epoch)) = (server.id.clone(), master.epoch)
+        && memory.lineage.last().is_none_or(|a| a.id != id)
+    {
+        memory.lineage.push(Ancestor {
+            id,
+            epoch,
+            end: None,
+        });
+    }
+    cap(&mut memory.lineage);
+    memory.unfinished = false;
+    memory.alias = None;
+    memory.followed = None;
+    remember_position(memory, server);
+}
+
+/// Takes over the newest epoch that anybody shows, unless a promotion of this member's own could
+/// still contradict it: to show an epoch is to promise to obey nothing older.
+fn learn_epochs(snapshot: &Snapshot, memory: &mut Memory) {
+    let own = memory
+        .epoch
+        .max(memory.held.as_ref().map(|h| h.epoch))
+        .max(memory.last_epoch);
+    if own > memory.epoch_seen {
+        memory.epoch_seen = own;
+        memory.holder = memory.master;
+    }
+    let reports = snapshot
+        .peers
+        .values()
+        .filter_map(|peer| match &peer.state {
+            PeerState::Answered(report) => Some(report.as_ref()),
+            PeerState::ServerOnly(_) | PeerState::Missing | PeerState::Silent(_) => None,
+        });
+    let Some((epoch, holder)) = reports
+        .filter_map(|r| newest_epoch_of(r).map(|epoch| (epoch, holder_in(r, epoch))))
+        .max_by_key(|(epoch, holder)| (*epoch, holder.is_some()))
+    else {
+        return;
+    };
+    if Some(epoch) == memory.epoch_seen && memory.holder.is_none() {
+        memory.holder = holder;
+    }
+    if Some(epoch) <= memory.epoch_seen || !may_promise(snapshot, memory, holder) {
+        return;
+    }
+    memory.epoch_seen = Some(epoch);
+    memory.holder = holder;
+}
+
+/// Who holds an epoch according to a report.
+fn holder_in(report: &Report, epoch: Epoch) -> Option<Ordinal> {
+    match &report.authority.grant {
+        Some(grant) if grant.epoch == epoch => Some(grant.target),
+        _ if report.authority.epoch == Some(epoch) => {
+            report.authority.holder.as_deref().and_then(ordinal_of)
+        }
+        _ if report.epoch == Some(epoch) => report.master.as_deref().and_then(ordinal_of),
+        _ => None,
+    }
+}
+
+/// Whether this member can promise to obey nothing older than a newer epoch.
+fn may_promise(snapshot: &Snapshot, memory: &Memory, holder: Option<Ordinal>) -> bool {
+    if memory.intent.is_some() {
+        return false;
+    }
+    if holder == Some(snapshot.me) {
+        return true;
+    }
+    match &snapshot.local {
+        Local::Up(server) => server.role != ServerRole::Master,
+        Local::Loading { .. } | Local::Unreachable { gone: true, .. } => true,
+        // A server that cannot be asked may be writable; it must be fenced, or gone, first.
+        Local::Unreachable { gone: false, .. } => memory.held.is_none(),
+    }
+}
+
+/// A server's role in the set's words.
+pub fn role_of(server: &ServerInfo) -> Role {
+    match server.role {
+        ServerRole::Master => Role::Master,
+        ServerRole::Fenced => Role::Fenced,
+        ServerRole::Replica { .. } => Role::Replica,
+    }
+}
+
+/// This member as the others see it. `ready`, `reasons` and `peers` are filled in by the loop.
+pub fn own_report(identity: &Identity, snapshot: &Snapshot, memory: &Memory) -> Report {
+    let server = match &snapshot.local {
+        Local::Up(server) => Some(server),
+        Local::Loading { .. } | Local::Unreachable { .. } => None,
+    };
+    let role = match &snapshot.local {
+        Local::Up(server) => role_of(server),
+        Local::Loading { .. } => Role::Loading,
+        Local::Unreachable { .. } => Role::Unreachable,
+    };
+    let ungranted = role == Role::Master && memory.held.is_none();
+    let name = |ordinal: Ordinal| identity.pod.sibling(ordinal);
+    Report {
+        schema: SCHEMA,
+        pod: identity.pod.to_string(),
+        uid: identity.uid.clone(),
+        namespace: identity.namespace.clone(),
+        service: identity.service.clone(),
+        ordinal: identity.pod.ordinal(),
+        announced: None,
+        role,
+        empty: server.is_some_and(|s| s.keys == 0) && memory.last_epoch.is_none(),
+        unfinished: memory.unfinished,
+        terminating: snapshot.terminating,
+        epoch: if ungranted { None } else { memory.epoch },
+        epoch_seen: memory.epoch_seen,
+        master: memory.master.filter(|_| memory.epoch.is_some()).map(name),
+        ready: false,
+        reasons: Vec::new(),
+        authority: AuthorityReport {
+            kind: "ordinal".to_owned(),
+            holder: memory.holder.map(name),
+            epoch: memory.epoch_seen,
+            grant: memory.grant.clone(),
+            intent: memory.intent.clone(),
+            closed: memory.closed,
+        },
+        replication: replication(server, memory, ungranted),
+        peers: Vec::new(),
+        server: server.map(|s| ServerReport {
+            version: s.version.clone(),
+            run_id: s.run_id.clone(),
+        }),
+    }
+}
+
+fn replication(server: Option<&ServerInfo>, memory: &Memory, ungranted: bool) -> ReplicationReport {
+    let (link, following) = match server.map(|s| &s.role) {
+        Some(ServerRole::Replica { host, port, link }) => {
+            (Some(*link), Some(format!("{host}:{port}")))
+        }
+        Some(ServerRole::Fenced) => (Some(LinkState::Down), None),
+        Some(ServerRole::Master) | None => (None, None),
+    };
+    let recorded = memory.alias.is_some() || server.is_none();
+    ReplicationReport {
+        id: match server {
+            Some(server) if ungranted => server.id.clone(),
+            _ => memory.id.clone(),
+        },
+        id2: server.and_then(|s| s.id2.clone()),
+        id2_end: server.and_then(|s| s.id2_end),
+        offset: match server {
+            Some(server) if ungranted => server.offset,
+            _ => memory.offset,
+        },
+        exact: !recorded,
+        link,
+        lag: None,
+        following,
+        lineage: memory.lineage.clone(),
+        replicas: server.map(|s| s.replicas.clone()).unwrap_or_default(),
+    }
+}

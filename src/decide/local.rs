@@ -1,0 +1,357 @@
+//! What this member's own server is told: fence, un-fence, follow, or nothing. Pure.
+
+use super::history::{Relation, epoch_among, knows_history_of, lost_tail, relation};
+use super::{Action, Decision, GRANT_VALID, Local, PeerState, Reason, View, answers_for_its_data};
+use crate::observe::info::{ServerInfo, ServerRole};
+use crate::report::{Grant, LinkState, Report, Role};
+use crate::topology::{Epoch, Ordinal};
+
+fn act(action: Action, reason: Reason) -> Decision {
+    Decision {
+        action,
+        reasons: vec![reason],
+    }
+}
+
+fn wait(reason: Reason) -> Decision {
+    act(Action::Wait, reason)
+}
+
+/// What the own server is told.
+pub fn step(view: &View<'_>) -> Decision {
+    let server = match &view.snapshot.local {
+        Local::Up(server) => server,
+        Local::Loading { .. } => return wait(Reason::ServerLoading),
+        Local::Unreachable { why, .. } => return wait(Reason::ServerUnreachable(why.clone())),
+    };
+    match &server.role {
+        ServerRole::Master => as_master(view, server),
+        ServerRole::Fenced => as_replica(view, server, None),
+        ServerRole::Replica { host, port, link } => {
+            as_replica(view, server, Some((host, *port, *link)))
+        }
+    }
+}
+
+/// The newest grant to this member that it may still obey.
+fn grant_to_us<'a>(view: &View<'a>) -> Option<&'a Grant> {
+    let grant = view.newest_grant()?;
+    let ours = grant.target == view.snapshot.me
+        && grant.counts
+        && Some(grant.epoch) == view.newest_epoch()
+        && Some(grant.epoch) > view.memory.closed
+        && view
+            .memory
+            .held
+            .as_ref()
+            .is_none_or(|held| grant.epoch > held.epoch);
+    ours.then_some(grant)
+}
+
+fn as_master(view: &View<'_>, server: &ServerInfo) -> Decision {
+    if let Some(intent) = &view.memory.intent {
+        return act(Action::Fence, Reason::PromotionUnknown(intent.epoch));
+    }
+    let newest = view.newest_epoch();
+    if let Some(grant) = grant_to_us(view) {
+        return unfence(view, server, grant);
+    }
+    // What is being granted to us is no reason to stop.
+    let granted_to_us = view
+        .newest_grant()
+        .is_some_and(|g| g.target == view.snapshot.me && Some(g.epoch) == newest);
+    if let Some(held) = &view.memory.held {
+        return match newest.filter(|newest| *newest > held.epoch && !granted_to_us) {
+            Some(newer) => act(
+                Action::Fence,
+                Reason::NewerGrant {
+                    ours: Some(held.epoch),
+                    newer,
+                },
+            ),
+            None => wait(Reason::Master(held.epoch)),
+        };
+    }
+    if let Some(master) = view.granted_master() {
+        return act(Action::Fence, Reason::UngrantedBesideMaster(master.ordinal));
+    }
+    if let Some(grant) = view
+        .newest_grant()
+        .filter(|g| g.target != view.snapshot.me && Some(g.epoch) == newest)
+    {
+        return act(
+            Action::Fence,
+            Reason::NewerGrant {
+                ours: None,
+                newer: grant.epoch,
+            },
+        );
+    }
+    match adoptable(view) {
+        Ok(epoch) => act(
+            Action::Adopt {
+                epoch,
+                run_id: server.run_id.clone(),
+            },
+            Reason::Adopted(epoch),
+        ),
+        Err(why) => wait(Reason::UngrantedMaster(why)),
+    }
+}
+
+/// Whether a master that nobody granted may be taken as one: only when everybody who is expected was
+/// asked, nobody else is a master, and its history goes on from the newest.
+fn adoptable(view: &View<'_>) -> Result<Epoch, String> {
+    if view.snapshot.terminating {
+        return Err("this pod is being stopped".to_owned());
+    }
+    let expected = view.policy.replicas.unwrap_or(0);
+    let known = |o: Ordinal| o == view.snapshot.me || view.snapshot.peers.contains_key(&o);
+    if let Some(unasked) = (0..expected).map(Ordinal).find(|o| !known(*o)) {
+        return Err(format!(
+            "the member with ordinal {unasked} has not been asked yet"
+        ));
+    }
+    for (ordinal, peer) in &view.snapshot.peers {
+        match &peer.state {
+            PeerState::Answered(report) if report.role == Role::Master => {
+                return Err(format!("{} is a master too", report.pod));
+            }
+            PeerState::Answered(report) if !answers_for_its_data(report.role) => {
+                return Err(format!(
+                    "the server of {} is {}",
+                    report.pod,
+                    report.role.as_str()
+                ));
+            }
+            PeerState::Answered(_) => {}
+            PeerState::ServerOnly(_) => {
+                return Err(format!(
+                    "the sidecar of the member with ordinal {ordinal} does not answer"
+                ));
+            }
+            PeerState::Missing => {
+                return Err(format!(
+                    "the name of the member with ordinal {ordinal} does not exist"
+                ));
+            }
+            PeerState::Silent(why) => {
+                return Err(format!(
+                    "the member with ordinal {ordinal} does not answer: {why}"
+                ));
+            }
+        }
+    }
+    let others: Vec<&Report> = view
+        .reports()
+        .filter(|r| r.ordinal != view.snapshot.me)
+        .collect();
+    let newest = others
+        .iter()
+        .filter_map(|r| r.epoch)
+        .max()
+        .max(view.memory.epoch);
+    for other in &others {
+        let matters = !other.empty && epoch_among(other, &others) >= newest;
+        if matters && relation(view.own, other) != Relation::Contains {
+            return Err(format!("{} has data that this member has not", other.pod));
+        }
+    }
+    if let Some(newest) = newest {
+        let own_line = view.own.replication.lineage.iter().any(|a| {
+            a.epoch == newest
+                && (view.own.replication.id.as_ref() == Some(&a.id)
+                    || view.own.replication.id2.as_ref() == Some(&a.id))
+        });
+        let shared = others
+            .iter()
+            .any(|o| o.epoch == Some(newest) && relation(view.own, o) == Relation::Contains);
+        if !own_line && !shared {
+            return Err(format!("its history does not go on from epoch {newest}"));
+        }
+    }
+    Ok(Epoch::after(view.newest_epoch(), view.snapshot.me))
+}
+
+/// A grant to us that counts: take it, or say why not.
+fn unfence(view: &View<'_>, server: &ServerInfo, grant: &Grant) -> Decision {
+    let refuse = |why: String| {
+        act(
+            Action::Close(grant.epoch),
+            Reason::GrantRefused {
+                epoch: grant.epoch,
+                why,
+            },
+        )
+    };
+    if view.snapshot.terminating {
+        return refuse("this pod is being stopped".to_owned());
+    }
+    if !grant.by_hand {
+        if view.memory.unfinished {
+            return refuse("the data here is between two histories".to_owned());
+        }
+        let more = view.reports().find(|r| {
+            r.ordinal != view.snapshot.me
+                && answers_for_its_data(r.role)
+                && !r.unfinished
+                && r.replication.exact
+                && view.own.replication.exact
+                && r.replication.id.is_some()
+                && r.replication.id == view.own.replication.id
+                && r.replication.offset > view.own.replication.offset
+        });
+        if let Some(more) = more {
+            return refuse(format!("{} has more of the same history", more.pod));
+        }
+        if let Some(master) = view
+            .granted_master()
+            .filter(|m| m.ordinal != view.snapshot.me)
+        {
+            return refuse(format!("{} still is the master", master.pod));
+        }
+    }
+    act(
+        Action::Unfence {
+            epoch: grant.epoch,
+            run_id: server.run_id.clone(),
+            deadline: view.snapshot.started_at + GRANT_VALID,
+        },
+        Reason::Granted(grant.epoch),
+    )
+}
+
+fn as_replica(
+    view: &View<'_>,
+    server: &ServerInfo,
+    follows: Option<(&String, u16, LinkState)>,
+) -> Decision {
+    if let Some(grant) = grant_to_us(view) {
+        return unfence(view, server, grant);
+    }
+    let Some(master) = view
+        .granted_master()
+        .filter(|m| m.ordinal != view.snapshot.me)
+    else {
+        return wait(without_master(view));
+    };
+    let peer = view.snapshot.peers.get(&master.ordinal);
+    let target = peer.and_then(|p| p.target.as_ref());
+    let points_at_it = match (follows, target) {
+        (Some((host, port, _)), Some((h, p))) => host == h && port == *p,
+        (Some(_) | None, _) => false,
+    };
+    if points_at_it && let Some((_, _, link)) = follows {
+        return wait(match link {
+            LinkState::Up if view.memory.unfinished => Reason::Syncing(master.ordinal),
+            LinkState::Up => Reason::Following(master.ordinal),
+            LinkState::Syncing => Reason::Syncing(master.ordinal),
+            LinkState::Down => Reason::LinkDown(master.ordinal),
+        });
+    }
+    if let Some(reason) = refuses(view, master) {
+        return wait(reason);
+    }
+    let (Some(peer), Some((host, port)), Some(epoch)) = (peer, target, master.epoch) else {
+        let why = "its address is not known".to_owned();
+        return wait(Reason::MasterUnverified {
+            master: master.ordinal,
+            why,
+        });
+    };
+    if peer.verified_run.is_none()
+        || peer.verified_run != master.server.as_ref().map(|s| s.run_id.clone())
+    {
+        let why = peer
+            .unverified
+            .clone()
+            .unwrap_or_else(|| "another server answers at its address".to_owned());
+        return wait(Reason::MasterUnverified {
+            master: master.ordinal,
+            why,
+        });
+    }
+    act(
+        Action::Follow {
+            master: master.ordinal,
+            epoch,
+            host: host.clone(),
+            port: *port,
+            lost_tail: if view.own.empty {
+                Some(0)
+            } else {
+                lost_tail(view.own, master)
+            },
+        },
+        Reason::Follows(master.ordinal),
+    )
+}
+
+/// Why this member does not follow a granted master; none when it may.
+fn refuses(view: &View<'_>, master: &Report) -> Option<Reason> {
+    if let Some(seen) = view
+        .memory
+        .epoch_seen
+        .filter(|seen| Some(*seen) > master.epoch)
+    {
+        return Some(Reason::ObeysNewer {
+            master: master.ordinal,
+            seen,
+        });
+    }
+    if view.own.empty {
+        return None;
+    }
+    let ours = epoch_among(view.own, &[view.own, master]);
+    if ours > master.epoch {
+        return Some(Reason::MasterIsOlder {
+            master: master.ordinal,
+            theirs: master.epoch,
+            ours,
+        });
+    }
+    // A copy that was cut off makes the recorded ID meaningless; the epoch still says that the data
+    // is not newer.
+    let same_epoch = ours == master.epoch && !view.memory.unfinished;
+    (same_epoch && !knows_history_of(master, view.own))
+        .then_some(Reason::TwoHistories(view.snapshot.me, master.ordinal))
+}
+
+/// Why there is nobody to follow.
+fn without_master(view: &View<'_>) -> Reason {
+    for (ordinal, peer) in &view.snapshot.peers {
+        match &peer.state {
+            PeerState::Answered(report) if report.role == Role::Master => {
+                return Reason::UngrantedPeer(*ordinal);
+            }
+            PeerState::ServerOnly(server) if server.role == ServerRole::Master => {
+                return Reason::MasterWithoutSidecar(*ordinal);
+            }
+            PeerState::Answered(_)
+            | PeerState::ServerOnly(_)
+            | PeerState::Missing
+            | PeerState::Silent(_) => {}
+        }
+    }
+    let pod0 = if view.snapshot.me == Ordinal::ZERO {
+        "pod-0 grants the role".to_owned()
+    } else {
+        match view.snapshot.peers.get(&Ordinal::ZERO).map(|p| &p.state) {
+            Some(PeerState::Answered(report)) => match report.reasons.first() {
+                Some(reason) => format!("{} {}", report.pod, reason.message),
+                None => format!("{} has not decided yet", report.pod),
+            },
+            Some(PeerState::ServerOnly(_)) => {
+                "the sidecar of pod-0, which grants the role, does not answer".to_owned()
+            }
+            Some(PeerState::Missing) => {
+                "the name of pod-0, which grants the role, does not exist".to_owned()
+            }
+            Some(PeerState::Silent(why)) => {
+                format!("pod-0, which grants the role, does not answer: {why}")
+            }
+            None => "pod-0, which grants the role, has not been asked yet".to_owned(),
+        }
+    };
+    Reason::NoMaster { pod0 }
+}

@@ -1,0 +1,310 @@
+//! The decision core: a pure function from a snapshot, what is remembered, and the time, to one
+//! action with its reasons.
+//!
+//! It does no I/O, reads no clock, logs nothing and cannot fail: everything that can fail is data in
+//! the [`Snapshot`]. One turn of the loop is [`learn`] (what the snapshot teaches), then [`decide`],
+//! then the action, which leaves no choice to make.
+//!
+//! | file | decides |
+//! |---|---|
+//! | [`learn`] | which history is loaded, which epoch it belongs to, which epochs are known |
+//! | [`history`] | which of two members has the newer or the larger data |
+//! | [`grant`] | who may become the master (pod-0, or a person's word) |
+//! | [`local`] | what this member's own server is told |
+//! | [`ready`] | whether probes may call this member ready |
+
+pub mod grant;
+pub mod history;
+pub mod learn;
+pub mod local;
+pub mod ready;
+mod reason;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+pub use reason::Reason;
+
+use crate::clock::Time;
+use crate::observe::info::ServerInfo;
+use crate::report::{Grant, Report, Role};
+use crate::state_file::Memory;
+use crate::topology::{Epoch, Ordinal, PodName};
+
+/// How long a counted grant that was just read may be acted on. Long enough for a busy machine,
+/// short enough that nobody has given up on the target meanwhile: peers are waited for minutes.
+pub const GRANT_VALID: Duration = Duration::from_secs(5);
+
+/// The local server at the time of the snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Local {
+    /// It answered, with its data loaded.
+    Up(ServerInfo),
+    /// It reads its data; takes no commands.
+    Loading {
+        /// Its run.
+        run_id: String,
+    },
+    /// It did not answer.
+    Unreachable {
+        /// Nothing listens there, and our own connection ended: the process is gone.
+        gone: bool,
+        /// In words.
+        why: String,
+    },
+}
+
+/// What a peer said, or why it said nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PeerState {
+    /// Its sidecar answered.
+    Answered(Box<Report>),
+    /// Its sidecar did not answer, its server did.
+    ServerOnly(Box<ServerInfo>),
+    /// Its name does not exist: the cluster's DNS said so.
+    Missing,
+    /// It could not be asked, or answered nonsense. Not knowing is not a no.
+    Silent(String),
+}
+
+/// One peer at the time of the snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// What it said.
+    pub state: PeerState,
+    /// Since when it has been in this kind of state (answering, missing, silent).
+    pub since: Time,
+    /// Where servers are pointed at to follow it: host and port.
+    pub target: Option<(String, u16)>,
+    /// Its server's run id as read on its own Redis port in this snapshot, if it is a master there.
+    pub verified_run: Option<String>,
+    /// Why that could not be read.
+    pub unverified: Option<String>,
+}
+
+/// Everything that one turn of the loop knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// When looking began.
+    pub started_at: Time,
+    /// When this sidecar's process started.
+    pub process_started_at: Time,
+    /// This member.
+    pub me: Ordinal,
+    /// The local server.
+    pub local: Local,
+    /// Every other member that is expected or has been seen.
+    pub peers: BTreeMap<Ordinal, Peer>,
+    /// This pod's own stable name resolves.
+    pub own_name_resolves: bool,
+    /// This pod is being stopped.
+    pub terminating: bool,
+    /// A person asks to keep this member's data.
+    pub resolve: Option<Ordinal>,
+}
+
+/// The settings that decisions depend on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Members to expect at least, where it was set.
+    pub replicas: Option<u32>,
+    /// How long a missing name must be missing before a first boot goes on without it.
+    pub discover: Duration,
+    /// How long members that do not answer are waited for.
+    pub peer_wait: Duration,
+    /// How long a replica stays ready without its link.
+    pub link_grace: Duration,
+    /// How far behind a ready replica may be, in bytes.
+    pub max_lag: Option<u64>,
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Nothing.
+    Wait,
+    /// Make the local server refuse writes.
+    Fence,
+    /// Let the local server accept writes, as the master of an epoch.
+    Unfence {
+        /// The epoch.
+        epoch: Epoch,
+        /// The run of the server on which the decision rests.
+        run_id: String,
+        /// Past this time the server is fenced again.
+        deadline: Time,
+    },
+    /// Take a master that nobody granted as the master of a new epoch.
+    Adopt {
+        /// The new epoch.
+        epoch: Epoch,
+        /// The run of the server.
+        run_id: String,
+    },
+    /// Point the local server at a master.
+    Follow {
+        /// Whom.
+        master: Ordinal,
+        /// The epoch it holds.
+        epoch: Epoch,
+        /// Where, as `REPLICAOF` wants it.
+        host: String,
+        /// The port.
+        port: u16,
+        /// Bytes of our own history that are given up; none when that cannot be told.
+        lost_tail: Option<u64>,
+    },
+    /// Publish a grant, or a change of it.
+    Publish(Grant),
+    /// Publish our grant no longer.
+    Withdraw,
+    /// Never carry out what was granted to us in this epoch.
+    Close(Epoch),
+}
+
+impl Action {
+    /// The word for logs and metrics.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Wait => "wait",
+            Self::Fence => "fence",
+            Self::Unfence { .. } => "unfence",
+            Self::Adopt { .. } => "adopt",
+            Self::Follow { .. } => "follow",
+            Self::Publish(_) => "publish",
+            Self::Withdraw => "withdraw",
+            Self::Close(_) => "close",
+        }
+    }
+}
+
+/// What is to be done, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The one action of this turn.
+    pub action: Action,
+    /// Why this, or why nothing: the first concerns the action, the others what else waits.
+    pub reasons: Vec<Reason>,
+}
+
+/// The set as one turn sees it: this member's own report beside those of its peers.
+#[derive(Debug)]
+pub struct View<'a> {
+    /// The snapshot.
+    pub snapshot: &'a Snapshot,
+    /// What is remembered.
+    pub memory: &'a Memory,
+    /// The settings.
+    pub policy: &'a Policy,
+    /// This member as the others see it.
+    pub own: &'a Report,
+}
+
+impl<'a> View<'a> {
+    /// The reports of everybody who answered, this member first.
+    pub fn reports(&self) -> impl Iterator<Item = &'a Report> + use<'a> {
+        let peers = self
+            .snapshot
+            .peers
+            .values()
+            .filter_map(|peer| match &peer.state {
+                PeerState::Answered(report) => Some(report.as_ref()),
+                PeerState::ServerOnly(_) | PeerState::Missing | PeerState::Silent(_) => None,
+            });
+        std::iter::once(self.own).chain(peers)
+    }
+
+    /// The report of one member.
+    pub fn report(&self, ordinal: Ordinal) -> Option<&'a Report> {
+        self.reports().find(|report| report.ordinal == ordinal)
+    }
+
+    /// The newest epoch that anybody who answered knows of.
+    pub fn newest_epoch(&self) -> Option<Epoch> {
+        self.reports()
+            .filter_map(newest_epoch_of)
+            .max()
+            .max(self.memory.epoch_seen)
+    }
+
+    /// The master that holds the newest grant among those who answered, this member included.
+    pub fn granted_master(&self) -> Option<&'a Report> {
+        self.reports()
+            .filter(|r| r.is_granted_master())
+            .max_by_key(|r| r.epoch)
+    }
+
+    /// The newest grant that anybody publishes.
+    pub fn newest_grant(&self) -> Option<&'a Grant> {
+        self.reports()
+            .filter_map(|r| {
+                r.authority
+                    .grant
+                    .as_ref()
+                    .filter(|g| g.epoch.granter == r.ordinal)
+            })
+            .max_by_key(|g| g.epoch)
+    }
+}
+
+/// The newest epoch that a report mentions.
+pub fn newest_epoch_of(report: &Report) -> Option<Epoch> {
+    report
+        .epoch_seen
+        .max(report.epoch)
+        .max(report.authority.epoch)
+        .max(report.authority.grant.as_ref().map(|g| g.epoch))
+}
+
+/// The ordinal in a pod's name; none for a name that is not one.
+pub fn ordinal_of(pod: &str) -> Option<Ordinal> {
+    pod.parse::<PodName>().ok().map(|pod| pod.ordinal())
+}
+
+/// Decides. `view.memory` must already have learnt from the snapshot.
+pub fn decide(view: &View<'_>) -> Decision {
+    let granting = grant::step(view);
+    let mut serving = local::step(view);
+    // Fencing comes before everything else; a change of what we publish comes before what rests on
+    // it; the own server comes last.
+    let decision = if serving.action == Action::Fence || granting.action == Action::Wait {
+        if serving.reasons.is_empty() || waits_for_grant(&serving) {
+            serving.reasons.splice(0..0, granting.reasons);
+        } else {
+            serving.reasons.extend(granting.reasons);
+        }
+        serving
+    } else {
+        Decision {
+            action: granting.action,
+            reasons: [granting.reasons, serving.reasons].concat(),
+        }
+    };
+    let mut reasons = decision.reasons;
+    let mut seen = Vec::new();
+    reasons.retain(|reason| {
+        let new = !seen.contains(reason);
+        seen.push(reason.clone());
+        new
+    });
+    Decision {
+        action: decision.action,
+        reasons,
+    }
+}
+
+/// Whether what the own server waits for is the grant that the authority part speaks of.
+fn waits_for_grant(serving: &Decision) -> bool {
+    serving
+        .reasons
+        .iter()
+        .all(|reason| matches!(reason, Reason::NoMaster { .. }))
+}
+
+/// Whether a role can hold data that is known.
+pub(crate) fn answers_for_its_data(role: Role) -> bool {
+    match role {
+        Role::Master | Role::Replica | Role::Fenced => true,
+        Role::Loading | Role::Unreachable => false,
+    }
+}

@@ -1,0 +1,282 @@
+//! Why something is done, waited for or refused: one word for machines and one sentence for people,
+//! the same in `/status`, `/readyz`, the log and the metrics.
+
+use crate::report::ReasonReport;
+use crate::topology::{Epoch, Ordinal};
+
+/// A reason. Each has a row in the decision table's tests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// This member is the master.
+    Master(Epoch),
+    /// It follows the master; the link is up.
+    Following(Ordinal),
+    /// It follows the master and receives the first full copy.
+    Syncing(Ordinal),
+    /// It follows the master, whose link is down.
+    LinkDown(Ordinal),
+    /// The server is about to be pointed at the master.
+    Follows(Ordinal),
+    /// The server was granted the role.
+    Granted(Epoch),
+    /// The local server does not answer.
+    ServerUnreachable(String),
+    /// The local server reads its data.
+    ServerLoading,
+    /// A promotion was begun, and nobody knows whether it happened.
+    PromotionUnknown(Epoch),
+    /// Somebody holds, or was granted, a newer epoch.
+    NewerGrant {
+        /// Ours.
+        ours: Option<Epoch>,
+        /// The newer one.
+        newer: Epoch,
+    },
+    /// It accepts writes without a grant, beside a master that has one.
+    UngrantedBesideMaster(Ordinal),
+    /// It accepts writes without a grant; nobody else does, and its history goes on from the newest.
+    Adopted(Epoch),
+    /// It accepts writes without a grant and cannot be taken as the master.
+    UngrantedMaster(String),
+    /// Another member accepts writes without a grant.
+    UngrantedPeer(Ordinal),
+    /// There is no master to follow.
+    NoMaster {
+        /// What pod-0 says it waits for, where it answers.
+        pod0: String,
+    },
+    /// The master's history is older than this member's.
+    MasterIsOlder {
+        /// The master.
+        master: Ordinal,
+        /// Its epoch.
+        theirs: Option<Epoch>,
+        /// This member's.
+        ours: Option<Epoch>,
+    },
+    /// Two members have data of the same epoch of which neither contains the other.
+    TwoHistories(Ordinal, Ordinal),
+    /// The master's grant is older than one that was already seen.
+    ObeysNewer {
+        /// The master.
+        master: Ordinal,
+        /// The newest epoch seen.
+        seen: Epoch,
+    },
+    /// Who answers at the master's address could not be verified.
+    MasterUnverified {
+        /// The master.
+        master: Ordinal,
+        /// Why.
+        why: String,
+    },
+    /// A server is master, but its sidecar does not answer.
+    MasterWithoutSidecar(Ordinal),
+    /// A promotion was refused.
+    GrantRefused {
+        /// The grant's epoch.
+        epoch: Epoch,
+        /// Why.
+        why: String,
+    },
+    /// This pod is being stopped.
+    Terminating,
+    /// Members have not answered yet.
+    WaitingForMembers(String),
+    /// The newest master does not answer.
+    WaitingForMaster {
+        /// Who it is.
+        master: Ordinal,
+        /// What is known of it.
+        why: String,
+    },
+    /// Other members may appear in the DNS yet.
+    Discovering,
+    /// This pod's own name does not resolve yet.
+    OwnNameMissing,
+    /// No member's data can be chosen.
+    NobodyToChoose(String),
+    /// A grant waits for members to acknowledge it.
+    GrantNotSeen {
+        /// The grant's epoch.
+        epoch: Epoch,
+        /// Who has not shown it.
+        by: String,
+    },
+    /// A grant waits for its target to act.
+    GrantWaits {
+        /// The grant's epoch.
+        epoch: Epoch,
+        /// The target.
+        target: Ordinal,
+    },
+    /// A member was granted the role.
+    Grants {
+        /// The grant's epoch.
+        epoch: Epoch,
+        /// The target.
+        target: Ordinal,
+        /// Why it.
+        why: String,
+    },
+    /// A grant ended.
+    GrantEnds {
+        /// The grant's epoch.
+        epoch: Epoch,
+        /// How.
+        how: String,
+    },
+}
+
+impl Reason {
+    /// The word for machines: the label of the metric. Never changes its meaning.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Master(_) => "master",
+            Self::Following(_) => "following",
+            Self::Syncing(_) => "first_sync",
+            Self::LinkDown(_) => "link_down",
+            Self::Follows(_) => "follows",
+            Self::Granted(_) => "granted",
+            Self::ServerUnreachable(_) => "server_unreachable",
+            Self::ServerLoading => "loading",
+            Self::PromotionUnknown(_) => "promotion_unknown",
+            Self::NewerGrant { .. } => "newer_grant",
+            Self::UngrantedBesideMaster(_) => "ungranted_beside_master",
+            Self::Adopted(_) => "adopted",
+            Self::UngrantedMaster(_) => "ungranted_master",
+            Self::UngrantedPeer(_) => "ungranted_peer",
+            Self::NoMaster { .. } => "no_master",
+            Self::MasterIsOlder { .. } => "master_is_older",
+            Self::TwoHistories(..) => "two_histories",
+            Self::ObeysNewer { .. } => "obeys_newer",
+            Self::MasterUnverified { .. } => "master_unverified",
+            Self::MasterWithoutSidecar(_) => "master_without_sidecar",
+            Self::GrantRefused { .. } => "grant_refused",
+            Self::Terminating => "terminating",
+            Self::WaitingForMembers(_) => "waiting_for_members",
+            Self::WaitingForMaster { .. } => "waiting_for_master",
+            Self::Discovering => "discovering",
+            Self::OwnNameMissing => "own_name_missing",
+            Self::NobodyToChoose(_) => "nobody_to_choose",
+            Self::GrantNotSeen { .. } => "grant_not_seen",
+            Self::GrantWaits { .. } => "grant_waits",
+            Self::Grants { .. } => "grants",
+            Self::GrantEnds { .. } => "grant_ends",
+        }
+    }
+
+    /// Whether somebody must decide or mend something: such a reason is logged as a warning.
+    pub fn needs_a_hand(&self) -> bool {
+        matches!(
+            self,
+            Self::UngrantedMaster(_)
+                | Self::MasterIsOlder { .. }
+                | Self::TwoHistories(..)
+                | Self::NobodyToChoose(_)
+                | Self::WaitingForMaster { .. }
+                | Self::UngrantedBesideMaster(_)
+        )
+    }
+
+    /// The reason as it is published.
+    pub fn report(&self, set: &str) -> ReasonReport {
+        ReasonReport {
+            code: self.code().to_owned(),
+            message: self.message(set),
+        }
+    }
+
+    /// The sentence for people; `set` is the name of the `StatefulSet`, to name pods by.
+    pub fn message(&self, set: &str) -> String {
+        let pod = |ordinal: &Ordinal| format!("{set}-{ordinal}");
+        let epoch = |e: &Option<Epoch>| e.map_or_else(|| "none".to_owned(), |e| e.to_string());
+        match self {
+            Self::Master(e) => format!("is the master of epoch {e}"),
+            Self::Following(m) => format!("follows {}", pod(m)),
+            Self::Syncing(m) => format!("receives the first full copy from {}", pod(m)),
+            Self::LinkDown(m) => format!("follows {}, but the link is down", pod(m)),
+            Self::Follows(m) => format!("is pointed at the master {}", pod(m)),
+            Self::Granted(e) => format!("was granted the master role of epoch {e}"),
+            Self::ServerUnreachable(why) => format!("the local server does not answer: {why}"),
+            Self::ServerLoading => "the local server is loading its data".to_owned(),
+            Self::PromotionUnknown(e) => {
+                format!("the promotion of epoch {e} was not answered: the server is fenced first")
+            }
+            Self::NewerGrant { ours, newer } => format!(
+                "epoch {newer} was granted and is newer than ours ({})",
+                epoch(ours)
+            ),
+            Self::UngrantedBesideMaster(m) => format!(
+                "accepted writes without a grant while {} is the master: fenced, these writes are given up",
+                pod(m)
+            ),
+            Self::Adopted(e) => format!(
+                "was made master by hand and goes on from the newest history: taken over as epoch {e}"
+            ),
+            Self::UngrantedMaster(why) => format!(
+                "accepts writes without a grant and is not taken as the master: {why}; decide with: podzero resolve --keep POD"
+            ),
+            Self::UngrantedPeer(m) => format!(
+                "{} accepts writes without a grant, so nobody else may",
+                pod(m)
+            ),
+            Self::NoMaster { pod0 } => format!("there is no master to follow; {pod0}"),
+            Self::MasterIsOlder {
+                master,
+                theirs,
+                ours,
+            } => format!(
+                "refuses to follow {}: its history (epoch {}) is older than the data here (epoch {}); decide with: podzero resolve --keep POD",
+                pod(master),
+                epoch(theirs),
+                epoch(ours)
+            ),
+            Self::TwoHistories(a, b) => format!(
+                "the data of {} and of {} went apart, and neither contains the other; decide with: podzero resolve --keep POD",
+                pod(a),
+                pod(b)
+            ),
+            Self::ObeysNewer { master, seen } => format!(
+                "does not follow {}: epoch {seen} was granted after its own",
+                pod(master)
+            ),
+            Self::MasterUnverified { master, why } => format!(
+                "does not follow {} yet: its server could not be verified: {why}",
+                pod(master)
+            ),
+            Self::MasterWithoutSidecar(m) => format!(
+                "the server of {} is a master, but its sidecar does not answer: links are kept, none is made",
+                pod(m)
+            ),
+            Self::GrantRefused { epoch, why } => {
+                format!("refuses the master role of epoch {epoch}: {why}")
+            }
+            Self::Terminating => "this pod is being stopped".to_owned(),
+            Self::WaitingForMembers(who) => format!("waits until every member has answered: {who}"),
+            Self::WaitingForMaster { master, why } => format!(
+                "waits for {}, the newest master, without limit: {why}; if it is lost for good, decide with: podzero resolve --keep POD",
+                pod(master)
+            ),
+            Self::Discovering => {
+                "waits whether other members appear in the DNS (--replicas would tell)".to_owned()
+            }
+            Self::OwnNameMissing => format!(
+                "this pod's own name does not resolve yet, so a name that is missing says nothing: is the headless Service of {set} there, with publishNotReadyAddresses: true?"
+            ),
+            Self::NobodyToChoose(why) => format!("no member can be made the master: {why}"),
+            Self::GrantNotSeen { epoch, by } => format!(
+                "the grant of epoch {epoch} waits until all who answer have seen it; not yet: {by}"
+            ),
+            Self::GrantWaits { epoch, target } => format!(
+                "waits for {} to take the master role of epoch {epoch}",
+                pod(target)
+            ),
+            Self::Grants { epoch, target, why } => format!(
+                "grants {} the master role of epoch {epoch}: {why}",
+                pod(target)
+            ),
+            Self::GrantEnds { epoch, how } => format!("the grant of epoch {epoch} ends: {how}"),
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! Asking DNS: the one file that imports `hickory-resolver`.
+//!
+//! Owns the difference between "the answer is no" and "could not ask". Nothing is kept: neither
+//! negative answers nor positive ones past their TTL, because none are cached at all. A name is
+//! asked for at most a few times a second, and a member that comes back with a new address must be
+//! seen at once. `/etc/hosts` is not read: in a pod it holds the pod's own name.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{
+    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError as WireError, NetError};
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::system_conf::parse_resolv_conf;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// Where the system's DNS servers and search list are.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// How long one server may take over UDP (within which the question is repeated), and again over
+/// TCP. Both together bound a lookup to 1.8 s, so that a dead server costs at most that.
+const TRY: Duration = Duration::from_millis(900);
+
+/// How long the second family is waited for once the first one has addresses ("Resolution Delay" of
+/// RFC 8305, section 3).
+const SECOND_FAMILY: Duration = Duration::from_millis(50);
+
+/// What DNS says of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Its addresses, those of the preferred family first, sorted within a family: servers rotate
+    /// them, and a change of order is no change. Never empty.
+    Addresses(Vec<IpAddr>),
+    /// The name does not exist (NXDOMAIN).
+    Missing,
+    /// The name exists and has no address (NODATA).
+    NoAddress,
+    /// No DNS server could be asked, and why (SERVFAIL, a time-out, refused): nothing is known.
+    Unknown(String),
+}
+
+/// An IP version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// The family of an address.
+    pub fn of(address: IpAddr) -> Self {
+        if address.to_canonical().is_ipv4() {
+            Self::V4
+        } else {
+            Self::V6
+        }
+    }
+}
+
+/// Why DNS cannot be used at all.
+#[derive(Debug, thiserror::Error)]
+pub enum DnsError {
+    /// There is no list of servers.
+    #[error("cannot read the DNS servers from {RESOLV_CONF} (or name one with --dns-server)")]
+    ResolvConf(#[source] std::io::Error),
+    /// The list of servers makes no sense.
+    #[error("cannot use the DNS servers in {RESOLV_CONF} (or name one with --dns-server)")]
+    Content(#[source] NetError),
+    /// The resolver could not be built.
+    #[error("cannot prepare the DNS server {server}")]
+    Server {
+        /// Which one.
+        server: SocketAddr,
+        /// What the library said.
+        source: NetError,
+    },
+}
+
+/// The DNS servers, and the search list of this pod. Read once, at the start.
+#[derive(Clone)]
+pub struct Dns {
+    servers: Vec<Server>,
+    search: Vec<String>,
+}
+
+/// One server. The library's own pool is not used: it takes the first server's SERVFAIL for the
+/// final word, and it falls back to TCP for truncated answers alone.
+#[derive(Clone)]
+struct Server {
+    address: SocketAddr,
+    udp: TokioResolver,
+    tcp: TokioResolver,
+}
+
+impl Dns {
+    /// Asks these servers; those of resolv.conf when none are given. The search list always comes
+    /// from resolv.conf, where there is one.
+    pub fn new(servers: &[SocketAddr]) -> Result<Self, DnsError> {
+        Self::with_file(servers, Path::new(RESOLV_CONF))
+    }
+
+    fn with_file(servers: &[SocketAddr], file: &Path) -> Result<Self, DnsError> {
+        let system = std::fs::read(file)
+            .map_err(DnsError::ResolvConf)
+            .and_then(|text| parse_resolv_conf(text).map_err(DnsError::Content));
+        let search = system.as_ref().map_or_else(
+            |_| Vec::new(),
+            |(config, _)| config.search().iter().map(ToString::to_string).collect(),
+        );
+        let addresses = if servers.is_empty() {
+            let servers = system?.0.name_servers;
+            servers.iter().map(|s| SocketAddr::new(s.ip, 53)).collect()
+        } else {
+            servers.to_vec()
+        };
+        let servers = addresses
+            .into_iter()
+            .map(Server::new)
+            .collect::<Result<_, _>>()?;
+        Ok(Self { servers, search })
+    }
+
+    /// The cluster's domain according to the search list, which Kubernetes writes as
+    /// `<namespace>.svc.<domain> svc.<domain> <domain>`.
+    pub fn cluster_domain(&self, namespace: &str) -> Option<String> {
+        let search = || self.search.iter().map(|s| s.trim_matches('.'));
+        let own = format!("{namespace}.svc.");
+        search()
+            .find_map(|entry| entry.strip_prefix(&own))
+            .or_else(|| search().find_map(|entry| entry.strip_prefix("svc.")))
+            .filter(|domain| !domain.is_empty())
+            .map(str::to_lowercase)
+    }
+
+    /// The servers that are asked.
+    pub fn servers(&self) -> impl Iterator<Item = SocketAddr> {
+        self.servers.iter().map(|s| s.address)
+    }
+
+    /// Asks for the addresses of an absolute name (it ends in a dot). Takes at most about 2 s.
+    pub async fn lookup(&self, name: &str, first: Family) -> Answer {
+        let name = match Name::from_ascii(name) {
+            Ok(mut name) => {
+                name.set_fqdn(true);
+                name
+            }
+            Err(error) => return Answer::Unknown(format!("{name:?} is not a DNS name: {error}")),
+        };
+        let (first, second) = match first {
+            Family::V4 => (RecordType::A, RecordType::AAAA),
+            Family::V6 => (RecordType::AAAA, RecordType::A),
+        };
+        // Both questions are under way before the first answer is waited for.
+        let mut second = self.ask(&name, second);
+        let first = best(&mut self.ask(&name, first)).await;
+        let second = if matches!(first, Answer::Addresses(_)) {
+            timeout(SECOND_FAMILY, best(&mut second))
+                .await
+                .unwrap_or(Answer::NoAddress)
+        } else {
+            best(&mut second).await
+        };
+        both(first, second)
+    }
+
+    /// Asks every server at once: one that is dead costs nothing while another lives.
+    fn ask(&self, name: &Name, kind: RecordType) -> JoinSet<Answer> {
+        self.servers
+            .iter()
+            .map(|server| {
+                let (server, name) = (server.clone(), name.clone());
+                async move { server.ask(name, kind).await }
+            })
+            .collect()
+    }
+}
+
+/// The first answer that says something; that nobody could be asked only when all say so.
+async fn best(asked: &mut JoinSet<Answer>) -> Answer {
+    let mut why = Vec::new();
+    while let Some(answer) = asked.join_next().await {
+        match answer {
+            Ok(Answer::Unknown(text)) => why.push(text),
+            Ok(known) => return known,
+            Err(error) => why.push(error.to_string()),
+        }
+    }
+    Answer::Unknown(why.join("; "))
+}
+
+/// What the answers for both families say together. Addresses are an answer whatever became of the
+/// other question; a "no" needs both.
+fn both(first: Answer, second: Answer) -> Answer {
+    use Answer::{Addresses, Missing, NoAddress, Unknown};
+    match (first, second) {
+        (Addresses(mut first), Addresses(second)) => {
+            first.extend(second);
+            Addresses(first)
+        }
+        (Addresses(found), Missing | NoAddress | Unknown(_))
+        | (Missing | NoAddress | Unknown(_), Addresses(found)) => Addresses(found),
+        (Unknown(why), Missing | NoAddress | Unknown(_)) | (Missing | NoAddress, Unknown(why)) => {
+            Unknown(why)
+        }
+        (Missing, Missing) => Missing,
+        (NoAddress, NoAddress | Missing) | (Missing, NoAddress) => NoAddress,
+    }
+}
+
+impl Server {
+    fn new(address: SocketAddr) -> Result<Self, DnsError> {
+        let build = |mut connection: ConnectionConfig| {
+            connection.port = address.port();
+            let server = NameServerConfig::new(address.ip(), true, vec![connection]);
+            let config = ResolverConfig::from_parts(None, vec![], vec![server]);
+            let mut builder =
+                TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+            limit(builder.options_mut());
+            builder.build().map_err(|source| DnsError::Server {
+                server: address,
+                source,
+            })
+        };
+        Ok(Self {
+            address,
+            udp: build(ConnectionConfig::udp())?,
+            tcp: build(ConnectionConfig::tcp())?,
+        })
+    }
+
+    async fn ask(&self, name: Name, kind: RecordType) -> Answer {
+        match self.ask_over(&self.udp, name.clone(), kind).await {
+            // Truncated, lost or refused over UDP: TCP takes another way through most networks.
+            Answer::Unknown(_) => self.ask_over(&self.tcp, name, kind).await,
+            known @ (Answer::Addresses(_) | Answer::Missing | Answer::NoAddress) => known,
+        }
+    }
+
+    async fn ask_over(&self, resolver: &TokioResolver, name: Name, kind: RecordType) -> Answer {
+        let server = self.address;
+        match timeout(TRY, resolver.lookup(name, kind)).await {
+            Err(_) | Ok(Err(NetError::Timeout)) => {
+                Answer::Unknown(format!("the DNS server {server} does not answer"))
+            }
+            Ok(Ok(found)) => {
+                let mut addresses: Vec<_> = found
+                    .answers()
+                    .iter()
+                    .filter_map(|record| address(&record.data))
+                    .collect();
+                addresses.sort_unstable();
+                addresses.dedup();
+                if addresses.is_empty() {
+                    Answer::NoAddress
+                } else {
+                    Answer::Addresses(addresses)
+                }
+            }
+            Ok(Err(error)) => no(server, &error),
+        }
+    }
+}
+
+fn address(data: &RData) -> Option<IpAddr> {
+    if let RData::A(v4) = data {
+        Some(v4.0.into())
+    } else if let RData::AAAA(v6) = data {
+        Some(v6.0.into())
+    } else {
+        None
+    }
+}
+
+/// Tells a "no" from a question that was not answered.
+fn no(server: SocketAddr, error: &NetError) -> Answer {
+    match error {
+        NetError::Dns(WireError::NoRecordsFound(none)) => match none.response_code {
+            ResponseCode::NXDomain => Answer::Missing,
+            ResponseCode::NoError => Answer::NoAddress,
+            other => Answer::Unknown(format!("the DNS server {server} answers {other}")),
+        },
+        NetError::Dns(WireError::ResponseCode(ResponseCode::ServFail)) => {
+            Answer::Unknown(format!("the DNS server {server} answers SERVFAIL"))
+        }
+        NetError::Dns(WireError::ResponseCode(code)) => {
+            Answer::Unknown(format!("the DNS server {server} answers {code}"))
+        }
+        other => Answer::Unknown(format!("the DNS server {server}: {other}")),
+    }
+}
+
+fn limit(options: &mut ResolverOpts) {
+    options.use_hosts_file = ResolveHosts::Never;
+    options.timeout = TRY;
+    options.attempts = 0;
+    // Two settings that each switch the cache off: a kept "no" would hide a member that has come.
+    options.cache_size = 0;
+    options.positive_max_ttl = Some(Duration::ZERO);
+    options.negative_max_ttl = Some(Duration::ZERO);
+}
+
+#[cfg(test)]
+mod tests;

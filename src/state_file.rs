@@ -1,0 +1,314 @@
+//! What a member remembers across restarts: a small JSON file beside the data.
+//!
+//! Owns its form, its reading and its atomic writing; decides nothing. A file that is missing, torn,
+//! of a newer schema or of another pod is "unknown", never an error that stops the pod: the member
+//! then counts as one that never held a history.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::report::{Ancestor, Grant, Intent, Role, SCHEMA};
+use crate::topology::{Epoch, Identity, Ordinal, ReplicationId};
+
+/// The file's name in the data directory.
+pub const FILE_NAME: &str = "podzero-state.json";
+
+/// The longest descent that is kept; older ancestors lost their backlog long ago.
+pub const LINEAGE_KEPT: usize = 16;
+
+/// The master role as this member took it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The epoch of the grant.
+    pub epoch: Epoch,
+    /// The server that was un-fenced. Another run of it holds nothing.
+    pub run_id: String,
+    /// The replication ID that it has written under since; none until it was seen.
+    pub id: Option<ReplicationId>,
+}
+
+/// Whom this member was told to follow last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Followed {
+    /// The master's ordinal.
+    pub master: Ordinal,
+    /// The epoch it held.
+    pub epoch: Epoch,
+    /// Its replication ID at that time.
+    pub id: Option<ReplicationId>,
+}
+
+/// Stands for a replication ID that a restart did not keep (AOF, or an RDB without one): in this run
+/// of the server, `id` means the recorded history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alias {
+    /// The run of the server.
+    pub run_id: String,
+    /// The fresh ID that the server made up at its start.
+    pub id: Option<ReplicationId>,
+}
+
+/// A member's memory. All of it is persisted before anything that rests on it is done or published.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    /// [`SCHEMA`] of the writer.
+    pub schema: u32,
+    /// `<namespace>/<pod>`: whose file this is.
+    pub owner: String,
+    /// The epoch of the history that is loaded, as far as it was ever finished.
+    pub epoch: Option<Epoch>,
+    /// The newest epoch of any history that was whole here. Stays when the data is gone.
+    pub last_epoch: Option<Epoch>,
+    /// The newest epoch known of; nothing older is obeyed.
+    pub epoch_seen: Option<Epoch>,
+    /// To whom the newest epoch known of was granted.
+    pub holder: Option<Ordinal>,
+    /// The role at the last look.
+    pub role: Option<Role>,
+    /// The master of `epoch`.
+    pub master: Option<Ordinal>,
+    /// The replication ID of the data.
+    pub id: Option<ReplicationId>,
+    /// The offset at the last look.
+    pub offset: u64,
+    /// The histories that the data is made of, oldest first.
+    pub lineage: Vec<Ancestor>,
+    /// The server's run at the last look with its data loaded.
+    pub run_id: Option<String>,
+    /// Whether it had a replication backlog then: without one a saved RDB carries no ID.
+    pub backlog: bool,
+    /// See [`Alias`].
+    pub alias: Option<Alias>,
+    /// The data is between two histories.
+    pub unfinished: bool,
+    /// Whom the server was told to follow last.
+    pub followed: Option<Followed>,
+    /// The master role, while this member has it.
+    pub held: Option<Held>,
+    /// The grant that this member publishes.
+    pub grant: Option<Grant>,
+    /// The promotion under way.
+    pub intent: Option<Intent>,
+    /// The newest epoch granted to this member that it will not carry out (again).
+    pub closed: Option<Epoch>,
+    /// When this was written, in seconds since 1970; for people.
+    pub at: u64,
+}
+
+/// Why the state file could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot write the state file {path:?} (is the data directory full, or not writable by this user?)"
+)]
+pub struct StateFileError {
+    path: PathBuf,
+    source: std::io::Error,
+}
+
+/// A state file: where it is, and what was last written.
+#[derive(Debug)]
+pub struct StateFile {
+    path: PathBuf,
+    written: Option<Memory>,
+}
+
+/// What was found at the start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// A file of this pod.
+    Ours,
+    /// No file.
+    Nothing,
+    /// A file that cannot be used, and why: treated as none.
+    Unusable(String),
+}
+
+impl StateFile {
+    /// Reads the file of a data directory.
+    pub fn open(data_dir: &Path, identity: &Identity) -> (Self, Memory, Found) {
+        let path = data_dir.join(FILE_NAME);
+        let owner = owner(identity);
+        let (memory, found) = match read(&path) {
+            Ok(Some(memory)) if memory.owner == owner => (memory, Found::Ours),
+            Ok(Some(memory)) => (
+                Memory::default(),
+                Found::Unusable(format!("it belongs to {:?}", memory.owner)),
+            ),
+            Ok(None) => (Memory::default(), Found::Nothing),
+            Err(why) => (Memory::default(), Found::Unusable(why)),
+        };
+        let memory = Memory {
+            schema: SCHEMA,
+            owner,
+            ..memory
+        };
+        let written = (found == Found::Ours).then(|| memory.clone());
+        (Self { path, written }, memory, found)
+    }
+
+    /// Writes the memory, atomically, if it differs from what was last written.
+    pub fn save(&mut self, memory: &Memory) -> Result<(), StateFileError> {
+        let same = |old: &Memory| {
+            Memory {
+                at: old.at,
+                ..memory.clone()
+            } == *old
+        };
+        if self.written.as_ref().is_some_and(same) {
+            return Ok(());
+        }
+        write(&self.path, memory).map_err(|source| StateFileError {
+            path: self.path.clone(),
+            source,
+        })?;
+        self.written = Some(memory.clone());
+        Ok(())
+    }
+
+    /// What was last written, to tell whether a change is worth a write.
+    pub fn written(&self) -> Option<&Memory> {
+        self.written.as_ref()
+    }
+}
+
+fn owner(identity: &Identity) -> String {
+    format!("{}/{}", identity.namespace, identity.pod)
+}
+
+/// For `init`: the epoch of this pod's data and the newest that it knows of.
+pub fn epochs(data_dir: &Path, identity: &Identity) -> (Option<Epoch>, Option<Epoch>) {
+    let (_, memory, _) = StateFile::open(data_dir, identity);
+    (memory.epoch, memory.epoch_seen)
+}
+
+/// For `init`, before it lets the server start as a replica of a live master: from the server's
+/// start on, its data may be between two histories while no sidecar looks.
+pub fn mark_followed(
+    data_dir: &Path,
+    identity: &Identity,
+    followed: Followed,
+) -> Result<(), StateFileError> {
+    let (mut file, memory, found) = StateFile::open(data_dir, identity);
+    if found != Found::Ours {
+        return Ok(());
+    }
+    file.save(&Memory {
+        unfinished: true,
+        followed: Some(followed),
+        ..memory
+    })
+}
+
+fn read(path: &Path) -> Result<Option<Memory>, String> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.to_string()),
+    };
+    let memory: Memory = serde_json::from_slice(&text).map_err(|e| format!("not whole: {e}"))?;
+    match memory.schema {
+        0 => Err("it has no schema".to_owned()),
+        SCHEMA => Ok(Some(memory)),
+        newer => Err(format!(
+            "its schema is {newer}, this release knows {SCHEMA}"
+        )),
+    }
+}
+
+fn write(path: &Path, memory: &Memory) -> std::io::Result<()> {
+    let text = serde_json::to_vec(memory).map_err(std::io::Error::other)?;
+    let new = path.with_extension("json.new");
+    let result = (|| {
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o640)
+            .open(&new)?;
+        file.write_all(&text)?;
+        file.sync_data()?;
+        fs::rename(&new, path)?;
+        if let Some(dir) = path.parent() {
+            fs::File::open(dir)?.sync_data()?;
+        }
+        Ok(())
+    })();
+    if result.is_err() {
+        // Best effort: the half-written file has no meaning, and its space may be what is missing.
+        let _ = fs::remove_file(&new);
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> Identity {
+        Identity {
+            pod: "redis-1".parse().expect("a pod's name"),
+            uid: None,
+            namespace: "shop".to_owned(),
+            service: "redis".to_owned(),
+            domain: "cluster.local".to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read_again() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (mut file, memory, found) = StateFile::open(dir.path(), &identity());
+        assert_eq!(found, Found::Nothing);
+        let epoch = Epoch::after(None, Ordinal::ZERO);
+        let memory = Memory {
+            epoch: Some(epoch),
+            offset: 7,
+            ..memory
+        };
+        file.save(&memory).expect("saved");
+        let (_, again, found) = StateFile::open(dir.path(), &identity());
+        assert_eq!((again, found), (memory, Found::Ours));
+        assert_eq!(epochs(dir.path(), &identity()), (Some(epoch), None));
+    }
+
+    #[test]
+    fn a_torn_or_foreign_file_is_unknown() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join(FILE_NAME);
+        for text in [
+            "",
+            "{",
+            "{\"schema\":1,\"owner\":\"shop/redis-2\"}",
+            "{\"schema\":99}",
+            "[]",
+            "\u{0}",
+        ] {
+            fs::write(&path, text).expect("written");
+            let (_, memory, found) = StateFile::open(dir.path(), &identity());
+            assert!(matches!(found, Found::Unusable(_)), "{text:?}: {found:?}");
+            assert_eq!(memory.epoch, None);
+        }
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (mut file, memory, _) = StateFile::open(dir.path(), &identity());
+        file.save(&memory).expect("saved");
+        // A directory in the place of the new file makes the write fail, for root too.
+        fs::create_dir(dir.path().join("podzero-state.json.new")).expect("made");
+        assert!(
+            file.save(&Memory {
+                offset: 9,
+                ..memory.clone()
+            })
+            .is_err()
+        );
+        assert_eq!(StateFile::open(dir.path(), &identity()).1, memory);
+    }
+}
