@@ -5,8 +5,8 @@
 //! `--without-sidecar`.
 
 pub mod checks;
-pub mod disk;
 pub mod discover;
+pub mod disk;
 pub mod plain;
 pub mod say;
 mod setting;
@@ -47,7 +47,11 @@ pub async fn run(mut args: InitArgs) -> Result<(), Failure> {
         None => Base::default(),
     };
     let leads = args.without_sidecar && set.pod_name.ordinal() == Ordinal::ZERO;
-    let first = if leads { Follow::Nothing } else { Follow::Fence };
+    let first = if leads {
+        Follow::Nothing
+    } else {
+        Follow::Fence
+    };
     overrides::check(set.base_conf.as_deref(), &base, &set.data_dir, &first)
         .or_exit(Exit::Usage)?;
     checks::data_dir(&set.data_dir).or_exit(Exit::Environment)?;

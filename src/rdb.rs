@@ -189,6 +189,30 @@ mod tests {
     }
 
     #[test]
+    fn files_of_every_supported_server_are_read() {
+        macro_rules! recorded {
+            ($($server:literal)*) => {
+                [$((
+                    $server,
+                    include_bytes!(concat!("rdb/recorded/", $server, ".rdb")).as_slice(),
+                    include_bytes!(concat!("rdb/recorded/", $server, "-empty.rdb")).as_slice(),
+                )),*]
+            };
+        }
+        // The first of a master with a replica and one key, the second of a fresh server.
+        for (server, full, empty) in
+            recorded!("redis-6.0" "redis-7.0" "redis-8.0" "valkey-8" "valkey-9")
+        {
+            let head = parse(full).expect(server);
+            assert!(head.id.is_some(), "{server}: {head:?}");
+            assert!(head.offset.is_some(), "{server}: {head:?}");
+            assert_eq!(head.empty, Some(false), "{server}");
+            let head = parse(empty).expect(server);
+            assert_eq!(head.empty_length, Some(empty.len()), "{server}: {head:?}");
+        }
+    }
+
+    #[test]
     fn an_end_right_after_the_head_is_an_empty_file() {
         let bytes = file(b"REDIS0009", &[aux("redis-bits", &[0xC0, 64])], END);
         let empty = Head {

@@ -196,7 +196,7 @@ fn cannot_work_with(wanted: &Wanted<'_>) -> Vec<String> {
         if let Some(line) = base.last("aclfile").or(by_user) {
             warn(
                 line,
-                "takes the place of the password of --password-file for the default user: let that user have the same password there, or name podzero's own user with --username",
+                "takes the place of requirepass: unless it gives the default user the password of --password-file, that user has none and the server is open; or name podzero's own user with --username",
             );
         }
     }

@@ -118,7 +118,9 @@ mod tests {
         let error = data_dir(Path::new("/nowhere/data")).expect_err("refused");
         let text = error.to_string();
         assert!(
-            text.starts_with("cannot write to the data directory (--data-dir) \"/nowhere/data\" as user "),
+            text.starts_with(
+                "cannot write to the data directory (--data-dir) \"/nowhere/data\" as user "
+            ),
             "{text}"
         );
         assert!(text.ends_with("is the volume mounted?"), "{text}");

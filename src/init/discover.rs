@@ -91,9 +91,7 @@ pub async fn live_master(
             Err(words) => words,
         };
         found_at = None;
-        let beyond = u32::try_from(others.len() + 1).ok().map(Ordinal);
-        let beyond = beyond.and_then(|o| watch.sights.get(&o));
-        if is_known_to_be_masterless(&others, beyond) {
+        if is_known_to_be_masterless(&others, watch.beyond().1) {
             info!(because = words, "nobody is the master now");
             return None;
         }
@@ -121,7 +119,12 @@ fn is_known_to_be_masterless(others: &[(Ordinal, Option<&Seen>)], beyond: Option
 async fn ask(pod: String, here: Here, ports: Ports, address: IpAddr) -> Result<Member, String> {
     let report = fetch_report(SocketAddr::new(address, ports.http), ANSWER)
         .await
-        .map_err(|error| format!("its sidecar gives no answer: {:#}", anyhow::Error::from(error)))?;
+        .map_err(|error| {
+            format!(
+                "its sidecar gives no answer: {:#}",
+                anyhow::Error::from(error)
+            )
+        })?;
     let (namespace, service) = (&here.identity.namespace, &here.identity.service);
     if report.pod != pod || report.namespace != *namespace || report.service != *service {
         return Err(format!(
@@ -172,7 +175,13 @@ fn choose(
         })
     };
     let newest = seen()
-        .flat_map(|(_, _, m)| [m.report.epoch, m.report.epoch_seen, m.report.authority.epoch])
+        .flat_map(|(_, _, m)| {
+            [
+                m.report.epoch,
+                m.report.epoch_seen,
+                m.report.authority.epoch,
+            ]
+        })
         .flatten()
         .chain(known)
         .max();

@@ -118,7 +118,9 @@ pub fn look(dir: &Path, base: &Base) -> OnDisk {
 fn file_in_use(words: &[String]) -> Option<String> {
     let value = |key: &str| {
         let mut pairs = words.chunks_exact(2);
-        pairs.find(|pair| pair[0] == key).map(|pair| pair[1].clone())
+        pairs
+            .find(|pair| pair[0] == key)
+            .map(|pair| pair[1].clone())
     };
     (value("type")? != "h").then(|| value("file")).flatten()
 }
@@ -154,7 +156,11 @@ fn in_aof(path: &Path) -> Data {
     }
     let start = rdb::read(path).and_then(|head| head.empty_length);
     let preamble_alone = start.is_some_and(|n| u64::try_from(n).is_ok_and(|n| length <= n));
-    if preamble_alone { Data::None } else { Data::Some }
+    if preamble_alone {
+        Data::None
+    } else {
+        Data::Some
+    }
 }
 
 #[cfg(test)]
@@ -235,12 +241,17 @@ mod tests {
         assert!(!World::new().file("dump.rdb", EMPTY).is_trap(on));
         assert!(!World::new().is_trap(on));
         for aof in ["appendonly.aof", "appendonlydir/appendonly.aof.manifest"] {
-            assert!(!World::new().file("dump.rdb", FULL).file(aof, b"").is_trap(on));
+            assert!(
+                !World::new()
+                    .file("dump.rdb", FULL)
+                    .file(aof, b"")
+                    .is_trap(on)
+            );
         }
         let renamed = World::new().file("x.rdb", FULL).file("d/a.manifest", b"");
         assert!(renamed.is_trap("appendonly yes\ndbfilename x.rdb"));
-        assert!(!renamed.is_trap(
-            "appendonly yes\ndbfilename x.rdb\nappenddirname d\nappendfilename a"
-        ));
+        assert!(
+            !renamed.is_trap("appendonly yes\ndbfilename x.rdb\nappenddirname d\nappendfilename a")
+        );
     }
 }

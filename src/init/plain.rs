@@ -100,6 +100,9 @@ pub async fn wait(here: &Here, terms: Terms<'_>) -> Result<Start, Failure> {
             own_name: watch.own_name.as_ref(),
             disk: terms.disk,
             others: &others,
+            beyond: watch.beyond(),
+            service: watch.service.as_ref(),
+            is_counted: terms.replicas.is_some(),
             own_run_id: local.as_ref().map(|info| info.run_id.as_str()),
             looked_for: now.since(begun),
             discover: terms.discover,
@@ -126,7 +129,11 @@ pub async fn wait(here: &Here, terms: Terms<'_>) -> Result<Start, Failure> {
             info!(waiting_for = words, "waiting for the master");
         }
         let pause = Duration::from_millis(500);
-        let pause = if limit.is_zero() { pause } else { pause.min(left) };
+        let pause = if limit.is_zero() {
+            pause
+        } else {
+            pause.min(left)
+        };
         watch.next(pause).await;
     }
 }

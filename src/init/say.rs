@@ -74,7 +74,9 @@ pub fn unnamed(
         ),
     };
     match answer {
-        Answer::Missing => format!("{pod}: its name {name} does not resolve yet (NXDOMAIN): {because}"),
+        Answer::Missing => {
+            format!("{pod}: its name {name} does not resolve yet (NXDOMAIN): {because}")
+        }
         Answer::NoAddress | Answer::Addresses(_) => {
             format!("{pod}: its name {name} has no address yet (NODATA): {because}")
         }

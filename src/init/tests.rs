@@ -4,10 +4,10 @@ use super::*;
 use crate::config::{Cli, Command};
 
 fn args(flags: &str) -> InitArgs {
-    let line = format!(
-        "podzero init --pod-name redis-1 --namespace shop --service redis {flags}"
-    );
-    let Command::Init(args) = Cli::try_parse_from(line.split_whitespace()).expect("parses").command
+    let line = format!("podzero init --pod-name redis-1 --namespace shop --service redis {flags}");
+    let Command::Init(args) = Cli::try_parse_from(line.split_whitespace())
+        .expect("parses")
+        .command
     else {
         panic!("init")
     };

@@ -79,6 +79,8 @@ pub struct Watch<T, E, F> {
     watched: u32,
     /// The latest sight of each member that was looked at once at least.
     pub sights: BTreeMap<Ordinal, Sight<T, E>>,
+    /// What DNS says of the headless Service's name.
+    pub service: Option<Answer>,
     /// What DNS says of this pod's own name.
     pub own_name: Option<Answer>,
     events: mpsc::UnboundedReceiver<Event<T, E>>,
@@ -104,6 +106,7 @@ where
             expected: replicas.unwrap_or(0).max(own.saturating_add(1)),
             watched: 0,
             sights: BTreeMap::new(),
+            service: None,
             own_name: None,
             events,
             sender,
@@ -127,6 +130,13 @@ where
             .filter(|o| *o != own)
             .map(|o| (o, self.sights.get(&o)))
             .collect()
+    }
+
+    /// The member beyond the last one expected, and the latest sight of it: it is missing where all
+    /// members are known.
+    pub fn beyond(&self) -> (Ordinal, Option<&Sight<T, E>>) {
+        let ordinal = Ordinal(self.expected);
+        (ordinal, self.sights.get(&ordinal))
     }
 
     /// Waits for the next sight, or until the time is up, and takes in all that have come.
@@ -155,6 +165,7 @@ where
                     let members = of(Family::V4).max(of(Family::V6));
                     self.expect(u32::try_from(members).unwrap_or(MOST));
                 }
+                self.service = Some(answer);
             }
             Event::OwnName(answer) => self.own_name = Some(answer),
         }
@@ -215,7 +226,11 @@ async fn member<T, E, F, A>(
         let has_name = !matches!(sight, Sight::Unnamed(_));
         if has_name != had_name {
             retry.reset();
-            retry.set_cap(if has_name { RESOLVED_CAP } else { UNRESOLVED_CAP });
+            retry.set_cap(if has_name {
+                RESOLVED_CAP
+            } else {
+                UNRESOLVED_CAP
+            });
             had_name = has_name;
         }
         if sender.send(Event::Member(ordinal, sight)).is_err() {

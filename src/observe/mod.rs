@@ -3,4 +3,7 @@
 pub mod dns;
 pub mod host;
 pub mod info;
+pub mod local;
+pub mod members;
+pub mod peers;
 pub mod redis;

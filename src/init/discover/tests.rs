@@ -33,6 +33,7 @@ fn member(ordinal: u32, role: Role, counter: u64, seen: u64) -> Member {
         namespace: "shop".to_owned(),
         service: "redis".to_owned(),
         ordinal: Ordinal(ordinal),
+        announced: None,
         role,
         empty: false,
         unfinished: false,
@@ -75,7 +76,12 @@ fn member(ordinal: u32, role: Role, counter: u64, seen: u64) -> Member {
 }
 
 fn seen(member: Member) -> Seen {
-    let address = IpAddr::from([10, 0, 1, u8::try_from(member.report.ordinal.0).expect("small")]);
+    let address = IpAddr::from([
+        10,
+        0,
+        1,
+        u8::try_from(member.report.ordinal.0).expect("small"),
+    ]);
     Sight::Seen {
         address,
         all: vec![address],
@@ -92,8 +98,14 @@ fn look(sights: &[(u32, Option<&Seen>)], known: Option<Epoch>) -> Result<u32, St
 fn the_granted_master_of_the_newest_epoch_is_taken() {
     let replica = seen(member(0, Role::Replica, 3, 3));
     let master = seen(member(2, Role::Master, 3, 3));
-    assert_eq!(look(&[(0, Some(&replica)), (2, Some(&master))], None), Ok(2));
-    assert_eq!(look(&[(0, None), (2, Some(&master))], Some(epoch(3))), Ok(2));
+    assert_eq!(
+        look(&[(0, Some(&replica)), (2, Some(&master))], None),
+        Ok(2)
+    );
+    assert_eq!(
+        look(&[(0, None), (2, Some(&master))], Some(epoch(3))),
+        Ok(2)
+    );
     let old = seen(member(0, Role::Master, 2, 2));
     assert_eq!(look(&[(0, Some(&old)), (2, Some(&master))], None), Ok(2));
 }
@@ -117,8 +129,20 @@ fn what_is_no_verified_master_of_the_newest_epoch_is_waited_for_in_words() {
         look(&[(0, Some(&seen(going)))], None),
         look(&[(0, Some(&failed)), (2, None)], None),
         look(&[(0, Some(&Sight::Unnamed(Answer::Missing)))], None),
-        look(&[(0, Some(&Sight::Unnamed(Answer::Unknown("SERVFAIL".to_owned()))))], None),
-        look(&[(0, Some(&Sight::NotAPeer("10.0.0.1".parse().expect("an address"))))], None),
+        look(
+            &[(
+                0,
+                Some(&Sight::Unnamed(Answer::Unknown("SERVFAIL".to_owned()))),
+            )],
+            None,
+        ),
+        look(
+            &[(
+                0,
+                Some(&Sight::NotAPeer("10.0.0.1".parse().expect("an address"))),
+            )],
+            None,
+        ),
         look(&[], None),
     ]
     .map(|result| result.expect_err("nobody"));

@@ -26,6 +26,12 @@ pub(super) struct World<'a> {
     pub(super) disk: &'a OnDisk,
     /// The other members; none for those that are being asked for the first time.
     pub(super) others: &'a [(Ordinal, Option<&'a Seen>)],
+    /// The member beyond the last one expected.
+    pub(super) beyond: (Ordinal, Option<&'a Seen>),
+    /// What DNS says of the headless Service's name, which leads to all members.
+    pub(super) service: Option<&'a Answer>,
+    /// Whether `--replicas` says how many members there are.
+    pub(super) is_counted: bool,
     /// The run id of this pod's own server, when one runs.
     pub(super) own_run_id: Option<&'a str>,
     /// How long members have been looked for.
@@ -93,15 +99,27 @@ impl<'a> World<'a> {
         let address = host.parse::<IpAddr>().ok();
         servers.iter().copied().find(|server| {
             let name = self.here.identity.stable_name(server.ordinal);
-            address.is_some_and(|a| server.all.iter().any(|b| a.to_canonical() == b.to_canonical()))
-                || host.trim_end_matches('.').eq_ignore_ascii_case(name.trim_end_matches('.'))
+            address.is_some_and(|a| {
+                server
+                    .all
+                    .iter()
+                    .any(|b| a.to_canonical() == b.to_canonical())
+            }) || host
+                .trim_end_matches('.')
+                .eq_ignore_ascii_case(name.trim_end_matches('.'))
         })
     }
 
     fn is_own(&self, host: &str) -> bool {
-        let name = self.here.identity.stable_name(self.here.identity.pod.ordinal());
-        host.trim_end_matches('.').eq_ignore_ascii_case(name.trim_end_matches('.'))
-            || host.parse::<IpAddr>().is_ok_and(|a| self.here.own.contains(&a.to_canonical()))
+        let name = self
+            .here
+            .identity
+            .stable_name(self.here.identity.pod.ordinal());
+        host.trim_end_matches('.')
+            .eq_ignore_ascii_case(name.trim_end_matches('.'))
+            || host
+                .parse::<IpAddr>()
+                .is_ok_and(|a| self.here.own.contains(&a.to_canonical()))
     }
 }
 
@@ -204,6 +222,9 @@ fn unsure(world: &World<'_>, ordinal: Ordinal, sight: Option<&Seen>) -> Option<V
 
 /// This is pod-0, and nobody is seen to be the master.
 fn lead(world: &World<'_>, servers: &[Server<'_>]) -> Verdict {
+    if let Some(unsure) = unsure_of_the_number(world) {
+        return unsure;
+    }
     for (ordinal, sight) in world.others {
         if let Some(unsure) = unsure(world, *ordinal, *sight) {
             return unsure;
@@ -243,6 +264,32 @@ fn lead(world: &World<'_>, servers: &[Server<'_>]) -> Verdict {
         }
     }
     Verdict::Lead
+}
+
+/// Whether there may be members that nobody has looked for yet.
+fn unsure_of_the_number(world: &World<'_>) -> Option<Verdict> {
+    let words = |words: &str| Some(wait(words.to_owned(), Exit::WaitedInVain));
+    match world.service {
+        None => return words("the headless Service is being looked up"),
+        Some(Answer::Unknown(why)) => {
+            return words(&format!(
+                "the headless Service {} could not be looked up, so members may be missed: {why}",
+                world.here.identity.service_name().trim_end_matches('.')
+            ));
+        }
+        Some(Answer::Addresses(_) | Answer::Missing | Answer::NoAddress) => {}
+    }
+    match world.beyond {
+        (_, Some(Sight::Unnamed(Answer::Missing | Answer::NoAddress)))
+            if world.is_counted || world.looked_for >= world.discover =>
+        {
+            None
+        }
+        (_, Some(Sight::Unnamed(Answer::Missing | Answer::NoAddress))) => words(
+            "other members, for the time of --discover, since there is no --replicas to say how many there are",
+        ),
+        (ordinal, sight) => unsure(world, ordinal, sight),
+    }
 }
 
 /// Nobody is seen to be the master, and this pod is not to become it: pod-0 is asked first, and whom
@@ -295,7 +342,10 @@ fn chain(world: &World<'_>, servers: &[Server<'_>]) -> String {
             );
         }
     }
-    format!("{} answers as this pod's own server", world.pod(Ordinal::ZERO))
+    format!(
+        "{} answers as this pod's own server",
+        world.pod(Ordinal::ZERO)
+    )
 }
 
 #[cfg(test)]

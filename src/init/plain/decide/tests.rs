@@ -104,12 +104,27 @@ fn verdict_after(
     disk: &OnDisk,
     others: &[(u32, Option<&Seen>)],
 ) -> Verdict {
+    let beyond = missing();
+    verdict_beyond(looked_for, pod, disk, others, true, &beyond)
+}
+
+fn verdict_beyond(
+    looked_for: Duration,
+    pod: &str,
+    disk: &OnDisk,
+    others: &[(u32, Option<&Seen>)],
+    is_counted: bool,
+    beyond: &Seen,
+) -> Verdict {
     let others: Vec<_> = others.iter().map(|(o, s)| (Ordinal(*o), *s)).collect();
     decide(&World {
         here: &here(pod),
         own_name: None,
         disk,
         others: &others,
+        beyond: (Ordinal(3), Some(beyond)),
+        service: Some(&Answer::Missing),
+        is_counted,
         own_run_id: Some("run-own"),
         looked_for,
         discover: Duration::from_secs(5),
@@ -146,21 +161,44 @@ fn pod_0_leads_when_nobody_else_does_and_nothing_can_be_lost() {
 #[test]
 fn a_live_master_is_followed_by_everybody() {
     let one = master(1, 5);
-    assert_eq!(verdict("redis-0", &nothing(), &[(1, Some(&one))]), follow(1));
+    assert_eq!(
+        verdict("redis-0", &nothing(), &[(1, Some(&one))]),
+        follow(1)
+    );
     let zero = master(0, 0);
-    assert_eq!(verdict("redis-1", &nothing(), &[(0, Some(&zero)), (2, None)]), follow(0));
+    assert_eq!(
+        verdict("redis-1", &nothing(), &[(0, Some(&zero)), (2, None)]),
+        follow(0)
+    );
     // A chain leads to it.
     let chained = replica(0, "redis-2.redis.shop.svc.cluster.local", LinkState::Up);
     let two = master(2, 5);
-    assert_eq!(verdict("redis-1", &nothing(), &[(0, Some(&chained)), (2, Some(&two))]), follow(2));
+    assert_eq!(
+        verdict(
+            "redis-1",
+            &nothing(),
+            &[(0, Some(&chained)), (2, Some(&two))]
+        ),
+        follow(2)
+    );
     // pod-0 is surely not there.
     for gone in [missing(), refused()] {
-        assert_eq!(verdict("redis-1", &nothing(), &[(0, Some(&gone)), (2, Some(&two))]), follow(2));
+        assert_eq!(
+            verdict("redis-1", &nothing(), &[(0, Some(&gone)), (2, Some(&two))]),
+            follow(2)
+        );
     }
     // The same data, flushed or behind.
     let flushed = disk(Data::Some, Some(90));
     assert_eq!(verdict("redis-1", &flushed, &[(0, Some(&zero))]), follow(0));
-    assert_eq!(verdict("redis-1", &disk(Data::Some, None), &[(0, Some(&master(0, 1)))]), follow(0));
+    assert_eq!(
+        verdict(
+            "redis-1",
+            &disk(Data::Some, None),
+            &[(0, Some(&master(0, 1)))]
+        ),
+        follow(0)
+    );
 }
 
 #[test]
@@ -186,28 +224,57 @@ fn what_could_lose_data_or_is_not_known_is_waited_for_in_words() {
         address,
         cause: "HTTP/1.1 400".to_owned(),
     });
-    let unknown = Sight::Unnamed(Answer::Unknown("the DNS server answers SERVFAIL".to_owned()));
+    let unknown = Sight::Unnamed(Answer::Unknown(
+        "the DNS server answers SERVFAIL".to_owned(),
+    ));
     let here = Sight::NotAPeer("10.0.0.99".parse().expect("an address"));
-    let own_server = seen(0, ServerInfo { run_id: "run-own".to_owned(), ..info(0, ServerRole::Master, 0) });
+    let own_server = seen(
+        0,
+        ServerInfo {
+            run_id: "run-own".to_owned(),
+            ..info(0, ServerRole::Master, 0)
+        },
+    );
     let all = [
         verdict("redis-0", &nothing(), &[(1, Some(&one)), (2, Some(&two))]),
         verdict("redis-0", &nothing(), &[(1, Some(&has_keys))]),
-        verdict("redis-0", &disk(Data::Unknown, None), &[(1, Some(&has_keys))]),
+        verdict(
+            "redis-0",
+            &disk(Data::Unknown, None),
+            &[(1, Some(&has_keys))],
+        ),
         verdict("redis-0", &behind, &[(1, Some(&has_keys))]),
         verdict("redis-0", &some, &[(1, Some(&follows_stranger))]),
         verdict("redis-0", &some, &[(1, Some(&silent()))]),
         verdict("redis-0", &some, &[(1, None)]),
         verdict("redis-0", &some, &[(1, Some(&unknown))]),
         verdict("redis-0", &some, &[(1, Some(&here))]),
-        verdict_after(Duration::from_secs(1), "redis-0", &some, &[(1, Some(&missing()))]),
+        verdict_after(
+            Duration::from_secs(1),
+            "redis-0",
+            &some,
+            &[(1, Some(&missing()))],
+        ),
         verdict("redis-1", &some, &[(0, Some(&zero))]),
         verdict("redis-1", &ahead, &[(0, Some(&zero))]),
         verdict("redis-1", &nothing(), &[(0, Some(&loading))]),
         verdict("redis-1", &nothing(), &[(0, Some(&fenced))]),
-        verdict("redis-1", &nothing(), &[(0, Some(&cycle_0)), (2, Some(&cycle_2))]),
+        verdict(
+            "redis-1",
+            &nothing(),
+            &[(0, Some(&cycle_0)), (2, Some(&cycle_2))],
+        ),
         verdict("redis-1", &nothing(), &[(0, Some(&to_me))]),
-        verdict("redis-1", &nothing(), &[(0, Some(&replica(0, "10.9.9.9", LinkState::Up)))]),
-        verdict("redis-1", &nothing(), &[(0, Some(&silent())), (2, Some(&two))]),
+        verdict(
+            "redis-1",
+            &nothing(),
+            &[(0, Some(&replica(0, "10.9.9.9", LinkState::Up)))],
+        ),
+        verdict(
+            "redis-1",
+            &nothing(),
+            &[(0, Some(&silent())), (2, Some(&two))],
+        ),
         verdict("redis-1", &nothing(), &[(0, Some(&login))]),
         verdict("redis-1", &nothing(), &[(0, Some(&http))]),
         verdict("redis-1", &nothing(), &[(0, Some(&refused()))]),
@@ -239,5 +306,20 @@ fn what_could_lose_data_or_is_not_known_is_waited_for_in_words() {
     WaitedInVain: redis-0: nothing listens on 10.0.0.1:6379 (connection refused)
     WaitedInVain: redis-0: its name redis-0.redis.shop.svc.cluster.local does not resolve yet (NXDOMAIN): is the headless Service "redis" there, with publishNotReadyAddresses: true?
     WaitedInVain: redis-0 answers as this pod's own server
+    "#);
+}
+
+#[test]
+fn pod_0_asks_for_members_beyond_those_expected() {
+    let soon = |is_counted, beyond: &Seen| {
+        let second = Duration::from_secs(1);
+        verdict_beyond(second, "redis-0", &nothing(), &[], is_counted, beyond)
+    };
+    assert_eq!(soon(true, &missing()), Verdict::Lead);
+    let unknown = Sight::Unnamed(Answer::Unknown("SERVFAIL".to_owned()));
+    let waits = [soon(false, &missing()), soon(true, &unknown)].map(words);
+    insta::assert_snapshot!(waits.join("\n"), @r#"
+    WaitedInVain: other members, for the time of --discover, since there is no --replicas to say how many there are
+    WaitedInVain: redis-3: its name redis-3.redis.shop.svc.cluster.local could not be looked up: SERVFAIL
     "#);
 }

@@ -1,0 +1,157 @@
+//! `podzero status` and `podzero resolve`: they talk to this pod's sidecar over its Unix socket.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Bytes;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+
+use crate::config::{ResolveArgs, StatusArgs};
+use crate::exit::{Exit, Failure, OrExit as _};
+use crate::report::{LinkState, Report, Role};
+use crate::topology::Epoch;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Prints the set.
+pub async fn status(args: StatusArgs) -> Result<(), Failure> {
+    let (status, body) = call(&args.socket, Method::GET, "/status", String::new()).await?;
+    if status != StatusCode::OK {
+        return Err(Failure::new(
+            Exit::WaitedInVain,
+            anyhow::anyhow!("the sidecar has no status yet: {}", body.trim()),
+        ));
+    }
+    if args.json {
+        return print(&format!("{body}\n"));
+    }
+    let report: Report = serde_json::from_str(&body)
+        .map_err(|e| anyhow::anyhow!("what the sidecar answered is no status document: {e}"))
+        .or_exit(Exit::Failed)?;
+    print(&table(&report))
+}
+
+/// Tells the sidecar whose data the set keeps.
+pub async fn resolve(args: ResolveArgs) -> Result<(), Failure> {
+    let body = serde_json::json!({ "keep": args.keep.to_string() }).to_string();
+    let (status, words) = call(&args.socket, Method::POST, "/resolve", body).await?;
+    match status {
+        StatusCode::OK => print(&words),
+        StatusCode::GATEWAY_TIMEOUT => Err(Failure::new(
+            Exit::WaitedInVain,
+            anyhow::anyhow!("{}", words.trim()),
+        )),
+        _ => Err(Failure::new(
+            Exit::RefusedForData,
+            anyhow::anyhow!("the sidecar refuses: {}", words.trim()),
+        )),
+    }
+}
+
+async fn call(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: String,
+) -> Result<(StatusCode, String), Failure> {
+    let asked = tokio::time::timeout(LIMIT, async {
+        let stream = UnixStream::connect(socket).await.map_err(|e| {
+            anyhow::anyhow!("cannot reach the sidecar at {}: {e} (is it running, and is its volume mounted in this container? see --socket)", socket.display())
+        }).or_exit(Exit::Environment)?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .or_exit(Exit::Failed)?;
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "podzero")
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(body)))
+            .or_exit(Exit::Failed)?;
+        let response = sender.send_request(request).await.or_exit(Exit::Failed)?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), 1 << 20)
+            .collect()
+            .await
+            .map_err(|e| anyhow::anyhow!("the sidecar's answer broke off: {e}"))
+            .or_exit(Exit::Failed)?
+            .to_bytes();
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
+    });
+    asked.await.unwrap_or_else(|_| {
+        Err(Failure::new(
+            Exit::WaitedInVain,
+            anyhow::anyhow!("the sidecar did not answer within {LIMIT:?}"),
+        ))
+    })
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .or_exit(Exit::Environment)
+}
+
+fn epoch(epoch: Option<Epoch>) -> String {
+    epoch.map_or_else(|| "-".to_owned(), |e| e.to_string())
+}
+
+/// The set in 80 columns.
+fn table(report: &Report) -> String {
+    let mut rows = vec![["POD", "ROLE", "EPOCH", "OFFSET", "LINK", "READY"].map(ToOwned::to_owned)];
+    let link = match report.replication.link {
+        Some(LinkState::Up) => "up",
+        Some(LinkState::Down) => "down",
+        Some(LinkState::Syncing) => "syncing",
+        None => "-",
+    };
+    rows.push([
+        format!("{} *", report.pod),
+        report.role.as_str().to_owned(),
+        epoch(report.epoch),
+        report.replication.offset.to_string(),
+        link.to_owned(),
+        if report.ready { "yes" } else { "no" }.to_owned(),
+    ]);
+    for peer in &report.peers {
+        rows.push([
+            peer.pod.clone(),
+            peer.role.map_or("?", Role::as_str).to_owned(),
+            epoch(peer.epoch),
+            peer.offset
+                .map_or_else(|| "-".to_owned(), |o| o.to_string()),
+            "-".to_owned(),
+            "-".to_owned(),
+        ]);
+    }
+    rows[1..].sort();
+    let widths: Vec<usize> = (0..6)
+        .map(|i| rows.iter().map(|r| r[i].len()).max().unwrap_or(0))
+        .collect();
+    let mut text = String::new();
+    for row in &rows {
+        let cells: Vec<_> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    for reason in &report.reasons {
+        text.push_str(&format!("\n{}: {}\n", report.pod, reason.message));
+    }
+    for peer in report.peers.iter().filter(|p| p.failure.is_some()) {
+        text.push_str(&format!(
+            "\n{}: {}\n",
+            peer.pod,
+            peer.failure.as_deref().unwrap_or_default()
+        ));
+    }
+    text
+}

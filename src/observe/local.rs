@@ -1,0 +1,91 @@
+//! The local server: one connection that is kept, and what was read over it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::redis::{Connection, Login, ServerError};
+use crate::decide::Local;
+
+/// A server that loads answers every couple of megabytes; one that runs a long command does not
+/// answer at all for its length. Longer than that is "did not answer".
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// The local server.
+pub struct LocalServer {
+    address: SocketAddr,
+    login: Login,
+    connection: Option<Connection>,
+    lost: Arc<Notify>,
+    prepared: Option<String>,
+}
+
+impl LocalServer {
+    /// Not connected yet. `lost` is notified when the connection ends.
+    pub fn new(address: SocketAddr, login: Login, lost: Arc<Notify>) -> Self {
+        Self {
+            address,
+            login,
+            connection: None,
+            lost,
+            prepared: None,
+        }
+    }
+
+    /// Reads the server, over the connection on which commands then go.
+    pub async fn look(&mut self) -> Local {
+        match self.info().await {
+            Ok(local) => local,
+            Err(error) => {
+                self.connection = None;
+                let gone = matches!(error, ServerError::Refused { .. });
+                Local::Unreachable {
+                    gone,
+                    why: error.to_string(),
+                }
+            }
+        }
+    }
+
+    async fn info(&mut self) -> Result<Local, ServerError> {
+        if self.connection.is_none() {
+            let lost = Some(Arc::clone(&self.lost));
+            let opened = Connection::open(self.address, &self.login, LIMIT, lost).await?;
+            self.connection = Some(opened);
+        }
+        let Some(connection) = &mut self.connection else {
+            return Err(ServerError::Refused {
+                address: self.address,
+            });
+        };
+        let info = connection.info().await?;
+        if info.loading {
+            return Ok(Local::Loading {
+                run_id: info.run_id,
+            });
+        }
+        Ok(Local::Up(info))
+    }
+
+    /// The connection of the last look, if it still is the same.
+    pub fn connection(&mut self) -> Option<&mut Connection> {
+        self.connection.as_mut()
+    }
+
+    /// Drops the connection: the outcome of a command on it is not known.
+    pub fn drop_connection(&mut self) {
+        self.connection = None;
+    }
+
+    /// Whether this run of the server has been prepared; remembers it.
+    pub fn is_prepared(&self, run_id: &str) -> bool {
+        self.prepared.as_deref() == Some(run_id)
+    }
+
+    /// This run of the server has been prepared.
+    pub fn prepared(&mut self, run_id: &str) {
+        self.prepared = Some(run_id.to_owned());
+    }
+}
