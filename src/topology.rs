@@ -202,9 +202,12 @@ impl fmt::Display for ReplicationId {
 
 /// Whether an address can be that of another member: a member's name that leads to this pod or to
 /// no pod at all is a mistake in DNS, and a server that followed it would replicate from itself.
+/// Loopback addresses are members only of a set that lives on loopback addresses itself, as one for
+/// trying things out does.
 pub fn can_be_a_peer(address: IpAddr, own: &[IpAddr]) -> bool {
     let address = address.to_canonical();
-    !(address.is_loopback()
+    let on_loopback = own.first().is_some_and(|own| own.to_canonical().is_loopback());
+    !((address.is_loopback() && !on_loopback)
         || address.is_unspecified()
         || address.is_multicast()
         || own.iter().any(|a| a.to_canonical() == address))
@@ -271,6 +274,9 @@ mod tests {
             assert!(!can_be_a_peer(no.parse().expect(no), &own), "{no}");
         }
         assert!(can_be_a_peer("10.0.0.6".parse().expect("v4"), &own));
+        let own = ["127.0.1.1".parse().expect("v4")];
+        assert!(can_be_a_peer("127.0.1.2".parse().expect("v4"), &own));
+        assert!(!can_be_a_peer("127.0.1.1".parse().expect("v4"), &own));
     }
 
     #[test]

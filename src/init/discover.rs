@@ -72,7 +72,7 @@ pub async fn live_master(
     let mut watch = Watch::start(here.clone(), replicas, move |ordinal, address| {
         ask(asked.pod(ordinal), asked.clone(), ports.clone(), address)
     });
-    let mut saying = Saying::default();
+    let mut saying = Saying::new(begun);
     let mut found_at = None;
     loop {
         let now = clock::now();
@@ -142,7 +142,7 @@ async fn ask(pod: String, here: Here, ports: Ports, address: IpAddr) -> Result<M
 
 /// The server itself must be the one that its sidecar means, and a master.
 async fn prove(report: &Report, address: SocketAddr, login: &Login) -> Result<(), String> {
-    let words = |error| format!("its server: {:#}", anyhow::Error::from(error));
+    let words = |error| format!("its server: {}", say::one_line(&error));
     let mut connection = Connection::open(address, login, ANSWER, None)
         .await
         .map_err(words)?;

@@ -89,7 +89,7 @@ pub async fn wait(here: &Here, terms: Terms<'_>) -> Result<Start, Failure> {
         let login = login.clone();
         async move { look(SocketAddr::new(address, port), &login).await }
     });
-    let mut saying = Saying::default();
+    let mut saying = Saying::new(begun);
     let mut found_at = None;
     loop {
         let now = clock::now();

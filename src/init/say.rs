@@ -15,18 +15,35 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// How many members are named; the others are counted.
 const NAMED: usize = 3;
 
+/// Before this time nothing is said: everybody is just being asked.
+const FIRST: Duration = Duration::from_millis(100);
+
 /// Which words were said when. Words that come and go (a DNS server that fails now and then) are
 /// changes only once in [`AGAIN`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Saying {
+    begun: Time,
     said: HashMap<String, Time>,
     last: String,
     last_at: Time,
 }
 
 impl Saying {
+    /// Nothing was said yet.
+    pub fn new(now: Time) -> Self {
+        Self {
+            begun: now,
+            said: HashMap::new(),
+            last: String::new(),
+            last_at: now,
+        }
+    }
+
     /// Whether these words are to be said now. The caller says them.
     pub fn is_due(&mut self, words: &str, now: Time) -> bool {
+        if now.since(self.begun) < FIRST {
+            return false;
+        }
         self.said.retain(|_, at| now.since(*at) < AGAIN);
         let is_due = if words == self.last {
             now.since(self.last_at) >= AGAIN
@@ -40,6 +57,12 @@ impl Saying {
         }
         is_due
     }
+}
+
+/// An error on one line, whatever its parts look like.
+pub fn one_line(error: &impl ToString) -> String {
+    let text = error.to_string();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// What is said of several members, as one sentence.
@@ -104,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_change_is_said_once_and_the_same_every_ten_seconds() {
-        let mut saying = Saying::default();
+        let mut saying = Saying::new(at(90));
         assert!(saying.is_due("a", at(100)));
         assert!(!saying.is_due("a", at(105)));
         assert!(saying.is_due("b", at(106)));

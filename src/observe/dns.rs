@@ -238,9 +238,14 @@ impl Server {
     }
 
     async fn ask(&self, name: Name, kind: RecordType) -> Answer {
-        match self.ask_over(&self.udp, name.clone(), kind).await {
-            // Truncated, lost or refused over UDP: TCP takes another way through most networks.
-            Answer::Unknown(_) => self.ask_over(&self.tcp, name, kind).await,
+        let udp = self.ask_over(&self.udp, name.clone(), kind).await;
+        if !matches!(udp, Answer::Unknown(_)) {
+            return udp;
+        }
+        // Truncated, lost or refused over UDP: TCP takes another way through most networks. When it
+        // fails too, what UDP said tells more: many servers listen on UDP alone.
+        match self.ask_over(&self.tcp, name, kind).await {
+            Answer::Unknown(_) => udp,
             known @ (Answer::Addresses(_) | Answer::Missing | Answer::NoAddress) => known,
         }
     }

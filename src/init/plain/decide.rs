@@ -203,16 +203,20 @@ fn unsure(world: &World<'_>, ordinal: Ordinal, sight: Option<&Seen>) -> Option<V
             say::unnamed(world.here, ordinal, answer, world.own_name),
             Exit::WaitedInVain,
         ),
-        Some(Sight::Failed(error @ ServerError::Login { .. })) => {
-            (format!("{pod}: {error}"), Exit::ServerRefuses)
-        }
+        Some(Sight::Failed(error @ ServerError::Login { .. })) => (
+            format!("{pod}: {}", say::one_line(error)),
+            Exit::ServerRefuses,
+        ),
         Some(Sight::Failed(
             error @ (ServerError::Silent { .. }
             | ServerError::Broken { .. }
             | ServerError::Answered { .. }
             | ServerError::NotRedis { .. }
             | ServerError::Info { .. }),
-        )) => (format!("{pod}: {error}"), Exit::WaitedInVain),
+        )) => (
+            format!("{pod}: {}", say::one_line(error)),
+            Exit::WaitedInVain,
+        ),
         Some(
             Sight::Unnamed(_) | Sight::Failed(ServerError::Refused { .. }) | Sight::Seen { .. },
         ) => return None,
@@ -305,7 +309,9 @@ fn wait_for_master(world: &World<'_>, servers: &[Server<'_>]) -> Verdict {
         Some(Sight::Unnamed(answer)) => {
             say::unnamed(world.here, Ordinal::ZERO, answer, world.own_name)
         }
-        Some(Sight::Failed(error)) => format!("{}: {error}", world.pod(Ordinal::ZERO)),
+        Some(Sight::Failed(error)) => {
+            format!("{}: {}", world.pod(Ordinal::ZERO), say::one_line(error))
+        }
         Some(Sight::Seen { .. } | Sight::NotAPeer(_)) | None => chain(world, servers),
     };
     wait(words, Exit::WaitedInVain)
