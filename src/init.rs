@@ -13,7 +13,7 @@ mod setting;
 pub mod watch;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use tracing::{info, warn};
@@ -34,7 +34,6 @@ use setting::Setting;
 pub async fn run(mut args: InitArgs) -> Result<(), Failure> {
     refuse_contradictions(&args)?;
     // The server is started in another directory, and perhaps in another container.
-    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     args.set.data_dir = absolute(&args.set.data_dir);
     args.set.base_conf = args.set.base_conf.as_deref().map(absolute);
     let set = &args.set;
@@ -156,6 +155,11 @@ async fn without_sidecar(args: &InitArgs, setting: &Setting) -> Result<Follow, F
             Ok(setting.follow(set, ordinal, address))
         }
     }
+}
+
+/// The path from the root; an empty one stays as it is, and is refused further on.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 fn starts_as(follow: &Follow) -> String {

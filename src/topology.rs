@@ -206,7 +206,9 @@ impl fmt::Display for ReplicationId {
 /// trying things out does.
 pub fn can_be_a_peer(address: IpAddr, own: &[IpAddr]) -> bool {
     let address = address.to_canonical();
-    let on_loopback = own.first().is_some_and(|own| own.to_canonical().is_loopback());
+    let on_loopback = own
+        .first()
+        .is_some_and(|own| own.to_canonical().is_loopback());
     !((address.is_loopback() && !on_loopback)
         || address.is_unspecified()
         || address.is_multicast()

@@ -18,7 +18,10 @@ pub fn expand(pattern: &Path) -> Vec<PathBuf> {
                 let name = name.to_string_lossy();
                 found.iter().flat_map(|dir| step(dir, &name)).collect()
             }
-            fixed => found.iter().map(|dir| dir.join(fixed)).collect(),
+            fixed @ (Component::Prefix(_)
+            | Component::RootDir
+            | Component::CurDir
+            | Component::ParentDir) => found.iter().map(|dir| dir.join(fixed)).collect(),
         };
     }
     found.sort();
@@ -58,9 +61,7 @@ fn matches(pattern: &[char], name: &[char]) -> bool {
             Some((is_in, rest)) => is_in && matches(rest, name_rest),
             None => *c == '[' && matches(class, name_rest),
         },
-        (['\\', p, rest @ ..], [c, name @ ..]) | ([p, rest @ ..], [c, name @ ..]) => {
-            p == c && matches(rest, name)
-        }
+        (['\\', p, rest @ ..] | [p, rest @ ..], [c, name @ ..]) => p == c && matches(rest, name),
         (_, _) => false,
     }
 }

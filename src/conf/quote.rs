@@ -71,10 +71,10 @@ fn word(mut rest: &[u8]) -> Result<(Vec<u8>, &[u8]), Unbalanced> {
 
 type Quoted<'a> = (Vec<u8>, &'a [u8]);
 
-fn ends_with_blank<'a>(
+fn ends_with_blank(
     mut word: Vec<u8>,
-    (quoted, rest): Quoted<'a>,
-) -> Result<Quoted<'a>, Unbalanced> {
+    (quoted, rest): Quoted<'_>,
+) -> Result<Quoted<'_>, Unbalanced> {
     word.extend(quoted);
     match rest.first() {
         Some(byte) if !is_blank(*byte) => Err(Unbalanced),

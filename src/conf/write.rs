@@ -35,6 +35,10 @@ pub enum WriteError {
     },
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the system's errors are many; these are those with advice"
+)]
 fn hint(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "is the volume full?",

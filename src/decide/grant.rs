@@ -321,6 +321,23 @@ fn choose(view: &View<'_>) -> Result<(Ordinal, String), Reason> {
         .reports()
         .filter(|r| answers_for_its_data(r.role))
         .collect();
+    // A server that does not answer its sidecar cannot be chosen, but what is recorded of its data is
+    // known: nothing older may replace it, however long it is waited for.
+    let newest_recorded = view
+        .reports()
+        .filter(|r| !r.unfinished)
+        .max_by_key(|r| r.epoch);
+    let newest_answering = answering
+        .iter()
+        .filter(|r| !r.unfinished)
+        .filter_map(|r| r.epoch)
+        .max();
+    if let Some(recorded) = newest_recorded.filter(|r| r.epoch > newest_answering) {
+        return Err(Reason::NobodyToChoose(format!(
+            "{} had the newest data, and its server does not answer; decide with: podzero resolve --keep POD",
+            recorded.pod
+        )));
+    }
     if answering.iter().all(|r| r.empty && !r.unfinished) {
         return if view.own.role == Role::Fenced || view.own.role == Role::Replica {
             Ok((

@@ -308,3 +308,12 @@ pub(crate) fn answers_for_its_data(role: Role) -> bool {
         Role::Loading | Role::Unreachable => false,
     }
 }
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod worlds;

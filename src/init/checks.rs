@@ -43,6 +43,10 @@ pub enum CheckError {
     Install(#[source] WriteError),
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the system's errors are many; these are those with advice"
+)]
 fn advice(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::PermissionDenied => {

@@ -110,9 +110,12 @@ pub async fn live_master(
 /// to look for, and they may be waiting for this pod.
 fn is_known_to_be_masterless(others: &[(Ordinal, Option<&Seen>)], beyond: Option<&Seen>) -> bool {
     use crate::observe::dns::Answer::Missing;
-    let is_no_master = |sight: &Option<&Seen>| matches!(sight, Some(Sight::Seen { what, .. }) if !what.report.is_granted_master());
+    let is_no_master = |sight: Option<&Seen>| match sight {
+        Some(Sight::Seen { what, .. }) => !what.report.is_granted_master(),
+        Some(Sight::Unnamed(_) | Sight::NotAPeer(_) | Sight::Failed(_)) | None => false,
+    };
     !others.is_empty()
-        && others.iter().all(|(_, sight)| is_no_master(sight))
+        && others.iter().all(|(_, sight)| is_no_master(*sight))
         && matches!(beyond, Some(Sight::Unnamed(Missing)))
 }
 

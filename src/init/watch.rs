@@ -217,21 +217,21 @@ async fn member<T, E, F, A>(
 {
     let name = here.identity.stable_name(ordinal);
     let mut retry = Retry::new(FIRST_DELAY, UNRESOLVED_CAP);
-    let mut had_name = false;
+    let mut was_named = false;
     loop {
         let sight = match here.dns.lookup(&name, here.family()).await {
             Answer::Addresses(all) => at(&here, ordinal, all, &ask).await,
             no @ (Answer::Missing | Answer::NoAddress | Answer::Unknown(_)) => Sight::Unnamed(no),
         };
         let has_name = !matches!(sight, Sight::Unnamed(_));
-        if has_name != had_name {
+        if has_name != was_named {
             retry.reset();
             retry.set_cap(if has_name {
                 RESOLVED_CAP
             } else {
                 UNRESOLVED_CAP
             });
-            had_name = has_name;
+            was_named = has_name;
         }
         if sender.send(Event::Member(ordinal, sight)).is_err() {
             return;

@@ -202,6 +202,7 @@ fn a_live_master_is_followed_by_everybody() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a row for each reason to wait")]
 fn what_could_lose_data_or_is_not_known_is_waited_for_in_words() {
     let (one, two, zero) = (master(1, 5), master(2, 5), master(0, 0));
     let some = disk(Data::Some, None);
