@@ -45,15 +45,15 @@ pub(super) fn policy() -> Policy {
 /// A member: its memory and what its server says.
 #[derive(Debug, Clone)]
 pub(super) struct Member {
-    pub ordinal: Ordinal,
-    pub memory: Memory,
-    pub local: Local,
-    pub terminating: bool,
+    pub(super) ordinal: Ordinal,
+    pub(super) memory: Memory,
+    pub(super) local: Local,
+    pub(super) terminating: bool,
 }
 
 impl Member {
     /// A fenced server without anything.
-    pub fn empty(ordinal: u32) -> Self {
+    pub(super) fn empty(ordinal: u32) -> Self {
         let ordinal = Ordinal(ordinal);
         let run_id = format!("run-{ordinal}");
         Self {
@@ -82,7 +82,7 @@ impl Member {
     }
 
     /// A fenced server with data of an epoch, written under an ID up to an offset.
-    pub fn with_data(ordinal: u32, counter: u64, letter: char, offset: u64) -> Self {
+    pub(super) fn with_data(ordinal: u32, counter: u64, letter: char, offset: u64) -> Self {
         let mut member = Self::empty(ordinal);
         let epoch = epoch(counter);
         member.memory.epoch = Some(epoch);
@@ -90,6 +90,7 @@ impl Member {
         member.memory.epoch_seen = Some(epoch);
         member.memory.id = Some(id(letter));
         member.memory.offset = offset;
+        member.memory.backlog = true;
         member.memory.lineage = vec![Ancestor {
             id: id(letter),
             epoch,
@@ -104,7 +105,7 @@ impl Member {
     }
 
     /// The granted master of its epoch.
-    pub fn master(mut self) -> Self {
+    pub(super) fn master(mut self) -> Self {
         let epoch = self.memory.epoch.expect("data of an epoch");
         self.memory.held = Some(Held {
             epoch,
@@ -117,7 +118,7 @@ impl Member {
     }
 
     /// A replica of a member.
-    pub fn replica_of(mut self, master: u32, link: LinkState) -> Self {
+    pub(super) fn replica_of(mut self, master: u32, link: LinkState) -> Self {
         if link == LinkState::Up {
             self.memory.master = Some(Ordinal(master));
             self.memory.holder = Some(Ordinal(master));
@@ -126,7 +127,7 @@ impl Member {
         self.server(|s| s.role = ServerRole::Replica { host, port, link })
     }
 
-    pub fn server(mut self, change: impl FnOnce(&mut ServerInfo)) -> Self {
+    pub(super) fn server(mut self, change: impl FnOnce(&mut ServerInfo)) -> Self {
         let Local::Up(server) = &mut self.local else {
             panic!("the server is up")
         };
@@ -134,13 +135,13 @@ impl Member {
         self
     }
 
-    pub fn memory(mut self, change: impl FnOnce(&mut Memory)) -> Self {
+    pub(super) fn memory(mut self, change: impl FnOnce(&mut Memory)) -> Self {
         change(&mut self.memory);
         self
     }
 
     /// A snapshot in which nobody else is.
-    pub fn alone(&self) -> Snapshot {
+    pub(super) fn alone(&self) -> Snapshot {
         Snapshot {
             started_at: Time(Duration::from_secs(100)),
             process_started_at: Time(Duration::from_secs(100)),
@@ -153,7 +154,7 @@ impl Member {
         }
     }
 
-    pub fn report(&self) -> Report {
+    pub(super) fn report(&self) -> Report {
         own_report(&identity(self.ordinal), &self.alone(), &self.memory)
     }
 }

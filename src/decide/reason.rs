@@ -128,6 +128,42 @@ pub enum Reason {
     },
 }
 
+/// Every code, for the tests and the documentation.
+#[cfg(test)]
+pub(super) const CODES: [&str; 31] = [
+    "master",
+    "following",
+    "first_sync",
+    "link_down",
+    "follows",
+    "granted",
+    "server_unreachable",
+    "loading",
+    "promotion_unknown",
+    "newer_grant",
+    "ungranted_beside_master",
+    "adopted",
+    "ungranted_master",
+    "ungranted_peer",
+    "no_master",
+    "master_is_older",
+    "two_histories",
+    "obeys_newer",
+    "master_unverified",
+    "master_without_sidecar",
+    "grant_refused",
+    "terminating",
+    "waiting_for_members",
+    "waiting_for_master",
+    "discovering",
+    "own_name_missing",
+    "nobody_to_choose",
+    "grant_not_seen",
+    "grant_waits",
+    "grants",
+    "grant_ends",
+];
+
 impl Reason {
     /// The word for machines: the label of the metric. Never changes its meaning.
     pub fn code(&self) -> &'static str {

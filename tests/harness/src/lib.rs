@@ -11,7 +11,6 @@
 //! Everything is cleaned up when the [`Set`] goes out of scope, after a panic too; and since each
 //! process dies with the one that started it, also when the test itself is killed.
 
-pub mod boot;
 pub mod client;
 pub mod dns;
 pub mod http;
@@ -20,7 +19,6 @@ pub mod names;
 pub mod observer;
 pub mod process;
 pub mod sandbox;
-pub mod server;
 pub mod set;
 pub mod wait;
 

@@ -1,0 +1,253 @@
+//! One pod: its init container, sidecar and server, and what can be done to them.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::rc::Rc;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::client::{Conn, Info};
+use crate::http::{self, Answer, Status};
+use crate::process::{Process, tail};
+use crate::sandbox::{DNS, Sandbox};
+use crate::set::{NAME, NAMESPACE, Shared};
+use crate::wait::SOON;
+
+/// One pod of a set.
+#[derive(Debug)]
+pub struct Member {
+    ordinal: u32,
+    addresses: Vec<IpAddr>,
+    folder: PathBuf,
+    sidecar: Option<Process>,
+    server: Option<Process>,
+    sandbox: Sandbox,
+    shared: Rc<Shared>,
+}
+
+impl Member {
+    pub(crate) fn make(shared: Rc<Shared>, ordinal: u32, addresses: Vec<IpAddr>) -> Result<Self> {
+        let folder = shared.folder.join(format!("{NAME}-{ordinal}"));
+        for dir in ["data", "run/conf"] {
+            fs::create_dir_all(folder.join(dir))?;
+        }
+        let dns = if addresses.first().is_some_and(IpAddr::is_ipv6) { DNS[1] } else { DNS[0] };
+        fs::write(
+            folder.join("resolv.conf"),
+            format!(
+                "search {NAMESPACE}.svc.cluster.local svc.cluster.local cluster.local\nnameserver {dns}\noptions ndots:5 timeout:1 attempts:1\n"
+            ),
+        )?;
+        fs::write(folder.join("base.conf"), &shared.base_conf)?;
+        if let Some(password) = &shared.password {
+            fs::write(folder.join("password"), password)?;
+        }
+        let sandbox = Sandbox::new(&shared.network, &format!("pod{ordinal}"), &folder)?;
+        sandbox.set_addresses(&shared.network, &addresses)?;
+        Ok(Self { ordinal, addresses, folder, sidecar: None, server: None, sandbox, shared })
+    }
+
+    /// The pod's name.
+    pub fn pod(&self) -> String {
+        format!("{NAME}-{}", self.ordinal)
+    }
+
+    /// The first address.
+    pub fn address(&self) -> IpAddr {
+        self.addresses[0]
+    }
+
+    /// All addresses.
+    pub fn addresses(&self) -> &[IpAddr] {
+        &self.addresses
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// The base configuration's file.
+    pub fn base_conf(&self) -> PathBuf {
+        self.folder.join("base.conf")
+    }
+
+    /// The generated configuration, as this machine sees it.
+    pub fn conf(&self) -> PathBuf {
+        self.folder.join("run/conf/redis.conf")
+    }
+
+    /// DNS knows the pod by its addresses.
+    pub fn publish_name(&self) {
+        self.shared.names.publish(&self.pod(), &self.addresses);
+    }
+
+    /// The pod comes back with other addresses; DNS is told separately.
+    pub fn move_to(&mut self, addresses: Vec<IpAddr>) -> Result<()> {
+        ensure!(self.sidecar.is_none() && self.server.is_none(), "stop the pod first");
+        self.addresses = addresses;
+        self.sandbox.set_addresses(&self.shared.network, &self.addresses)
+    }
+
+    /// A `podzero` command inside the pod.
+    pub fn podzero(&self, words: &[&str]) -> Command {
+        let mut command = self.sandbox.command(&self.shared.podzero, None);
+        let list: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
+        command
+            .args(words)
+            .env("PODZERO_POD_NAME", self.pod())
+            .env("PODZERO_POD_UID", format!("uid-{}", self.ordinal))
+            .env("PODZERO_NAMESPACE", NAMESPACE)
+            .env("PODZERO_SERVICE", NAME)
+            .env("PODZERO_REPLICAS", "3")
+            .env("PODZERO_POD_IP", list.join(","))
+            .env("PODZERO_DATA_DIR", self.data())
+            .env("PODZERO_BASE_CONF", self.base_conf());
+        if self.shared.password.is_some() {
+            command.env("PODZERO_PASSWORD_FILE", self.folder.join("password"));
+        }
+        for (name, value) in &self.shared.environment {
+            command.env(name, value);
+        }
+        command
+    }
+
+    fn log(&self, of: &str) -> PathBuf {
+        self.folder.join(format!("{of}.log"))
+    }
+
+    /// The last lines of `init`, `sidecar` or `server`.
+    pub fn log_tail(&self, of: &str, lines: usize) -> String {
+        tail(&self.log(of), lines)
+    }
+
+    /// Starts `podzero init`.
+    pub fn begin_init(&self) -> Result<Process> {
+        let mut command = self.podzero(&["init"]);
+        if !self.shared.environment.iter().any(|(name, _)| name == "PODZERO_DISCOVER") {
+            command.env("PODZERO_DISCOVER", "1s");
+        }
+        Process::start(&format!("{} init", self.pod()), &mut command, &self.log("init"))
+    }
+
+    /// Runs `podzero init` to its end.
+    pub fn init(&self) -> Result<()> {
+        let init = self.begin_init()?;
+        let code = init.exit_code(SOON)?;
+        ensure!(code == 0, "init of {} ended with {code}:\n{}", self.pod(), init.log_tail(20));
+        Ok(())
+    }
+
+    /// Starts the sidecar.
+    pub fn start_sidecar(&mut self) -> Result<()> {
+        let mut command = self.podzero(&["sidecar"]);
+        for (name, value) in &self.shared.sidecar_environment {
+            command.env(name, value);
+        }
+        let name = format!("{} sidecar", self.pod());
+        self.sidecar = Some(Process::start(&name, &mut command, &self.log("sidecar"))?);
+        Ok(())
+    }
+
+    /// Starts the server with the generated configuration, as the kubelet does again and again.
+    pub fn start_server(&mut self) -> Result<()> {
+        self.start_server_with(&["/run/podzero/conf/redis.conf"])
+    }
+
+    /// Starts the server with other arguments.
+    pub fn start_server_with(&mut self, arguments: &[&str]) -> Result<()> {
+        let mut command = self.sandbox.command(&self.shared.server, None);
+        command.args(arguments);
+        let name = format!("{} server", self.pod());
+        self.server = Some(Process::start(&name, &mut command, &self.log("server"))?);
+        Ok(())
+    }
+
+    /// The whole pod: init, sidecar, server.
+    pub fn start(&mut self) -> Result<()> {
+        self.init()?;
+        self.start_sidecar()?;
+        self.start_server()
+    }
+
+    /// The server's process.
+    pub fn server(&self) -> Result<&Process> {
+        self.server.as_ref().with_context(|| format!("{} has no server", self.pod()))
+    }
+
+    /// The sidecar's process.
+    pub fn sidecar(&self) -> Result<&Process> {
+        self.sidecar.as_ref().with_context(|| format!("{} has no sidecar", self.pod()))
+    }
+
+    /// SIGKILL to the server.
+    pub fn kill_server(&mut self) -> Result<()> {
+        self.server.take().map_or(Ok(()), |server| server.kill())
+    }
+
+    /// SIGKILL to the sidecar.
+    pub fn kill_sidecar(&mut self) -> Result<()> {
+        self.sidecar.take().map_or(Ok(()), |sidecar| sidecar.kill())
+    }
+
+    /// SIGKILL to both.
+    pub fn kill(&mut self) -> Result<()> {
+        self.kill_sidecar()?;
+        self.kill_server()
+    }
+
+    /// Everything in the data directory is gone.
+    pub fn delete_data(&self) -> Result<()> {
+        fs::remove_dir_all(self.data())?;
+        fs::create_dir(self.data()).context("making the data directory anew")
+    }
+
+    /// Copies a file out of the data directory, to put it back later.
+    pub fn keep(&self, file: &str) -> Result<Vec<u8>> {
+        fs::read(self.data().join(file)).with_context(|| format!("reading {file}"))
+    }
+
+    /// Puts a file into the data directory.
+    pub fn put(&self, file: &str, content: &[u8]) -> Result<()> {
+        fs::write(self.data().join(file), content).with_context(|| format!("writing {file}"))
+    }
+
+    /// A file of the pod's folder, for tests that look.
+    pub fn path(&self, name: &str) -> PathBuf {
+        Path::new(&self.folder).join(name)
+    }
+
+    /// A connection to the server.
+    pub fn connect(&self) -> Result<Conn> {
+        Conn::open(self.address(), self.shared.password.as_deref())
+    }
+
+    /// The server's INFO.
+    pub fn info(&self) -> Result<Info> {
+        self.connect()?.info()
+    }
+
+    /// A page of the sidecar.
+    pub fn get(&self, path: &str) -> Result<Answer> {
+        http::get(self.address(), path)
+    }
+
+    /// The sidecar's status.
+    pub fn status(&self) -> Result<Status> {
+        Status::read(self.address())
+    }
+
+    /// Packets between this pod and another vanish.
+    pub fn cut_from(&self, other: &Self) -> Result<()> {
+        self.sandbox.cut(other.addresses())?;
+        other.sandbox.cut(self.addresses())
+    }
+
+    /// Undoes [`Self::cut_from`].
+    pub fn heal_with(&self, other: &Self) -> Result<()> {
+        self.sandbox.heal(other.addresses())?;
+        other.sandbox.heal(self.addresses())
+    }
+}
