@@ -1,1 +1,53 @@
-//! e2e
+//! End-to-end tests: the real binary, real servers, a real DNS server. Each is named after what
+//! happened to people; `core_` marks those that run on every server version.
+
+mod bad_input;
+mod data;
+mod dns;
+mod hands;
+mod start;
+
+use anyhow::{Result, ensure};
+use harness::{Builder, Conn, Member, Set};
+
+/// A set of three members.
+fn set() -> Builder {
+    Set::builder(env!("CARGO_BIN_EXE_podzero"))
+}
+
+/// A set whose servers save nothing by themselves.
+fn unsaved() -> Builder {
+    set().base("save \"\"")
+}
+
+fn connect(set: &Set, ordinal: usize) -> Result<Conn> {
+    set.member(ordinal).connect()
+}
+
+/// Writes keys at the master and waits until everybody has them.
+fn write_everywhere(set: &Set, master: usize, prefix: &str, count: usize) -> Result<()> {
+    connect(set, master)?.fill(prefix, count)?;
+    all_have(set, prefix, count)
+}
+
+/// Waits until every member has these keys.
+fn all_have(set: &Set, prefix: &str, count: usize) -> Result<()> {
+    for member in set.members() {
+        set.wait_for(&format!("{} has {count} keys of {prefix}", member.pod()), || has(member, prefix, count))?;
+    }
+    Ok(())
+}
+
+fn has(member: &Member, prefix: &str, count: usize) -> Result<()> {
+    let found = member.connect()?.count(prefix)?;
+    ensure!(found == count, "{} has {found} keys of {prefix}", member.pod());
+    Ok(())
+}
+
+/// The server refuses writes.
+fn refuses_writes(member: &Member) -> Result<()> {
+    let answer = member.connect()?.tell("SET must-not-be 1");
+    let words = answer.err().map(|e| format!("{e:#}")).unwrap_or_default();
+    ensure!(words.contains("read only replica"), "{} accepted a write: {words}", member.pod());
+    Ok(())
+}

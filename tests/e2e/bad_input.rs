@@ -1,0 +1,180 @@
+//! Wrong settings, files and neighbours: a clear error with its exit code, or a wait in words.
+
+use std::fs;
+use std::process::Output;
+
+use anyhow::{Result, ensure};
+use harness::{Member, Set};
+
+use crate::set;
+
+fn one() -> Result<Set> {
+    set().members(1).make()
+}
+
+/// Runs a command with changed settings; an unwanted ending is an error with its words.
+fn ends(member: &Member, words: &[&str], env: &[(&str, &str)], code: i32, contains: &str) -> Result<()> {
+    let mut command = member.podzero(words);
+    for (name, value) in env {
+        command.env(name, value);
+    }
+    let Output { status, stderr, .. } = command.output()?;
+    let said = String::from_utf8_lossy(&stderr);
+    ensure!(
+        status.code() == Some(code) && said.contains(contains) && !said.contains("panicked"),
+        "{words:?} {env:?}: wanted {code} and {contains:?}, got {status} and {said}"
+    );
+    Ok(())
+}
+
+#[test]
+fn settings_that_make_no_sense_are_usage_errors() -> Result<()> {
+    let set = one()?;
+    let member = set.member(0);
+    for command in ["init", "sidecar"] {
+        ends(member, &[command], &[("PODZERO_POD_NAME", "redis")], 2, "StatefulSet")?;
+        ends(member, &[command], &[("PODZERO_REDIS_PORT", "tcp://10.0.0.1:6379")], 2, "enableServiceLinks")?;
+        ends(member, &[command], &[("PODZERO_AUTHORITY", "lease")], 2, "lease")?;
+        ends(member, &[command], &[("PODZERO_USERNAME", "u")], 2, "--password-file")?;
+        ends(member, &[command, "--nonsense"], &[], 2, "--nonsense")?;
+        ends(member, &[command], &[("PODZERO_DISCOVER", "soon")], 2, "30s")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn base_configurations_that_cannot_be_used() -> Result<()> {
+    let set = one()?;
+    let member = set.member(0);
+    let base = member.base_conf();
+    for (text, contains) in [
+        ("save \"60 1\n", "base.conf"),
+        ("include base.conf\n", "include"),
+    ] {
+        let text = text.replace("include base.conf", &format!("include {}", base.display()));
+        fs::write(&base, text)?;
+        ends(member, &["init"], &[], 5, contains)?;
+    }
+    fs::remove_file(&base)?;
+    ends(member, &["init"], &[], 5, "base.conf")?;
+    ensure!(!member.conf().exists(), "a configuration was written all the same");
+    Ok(())
+}
+
+#[test]
+fn what_the_base_configuration_gets_wrong_is_overridden_and_named() -> Result<()> {
+    let set = one()?;
+    let member = set.member(0);
+    fs::write(member.base_conf(), "replicaof 10.0.0.1 6379\nreplica-read-only no\nbind 127.0.0.1\n")?;
+    member.init()?;
+    let log = member.log_tail("init", 50);
+    for name in ["replicaof", "replica-read-only", "bind"] {
+        ensure!(log.contains(name), "{name} is not named: {log}");
+    }
+    let conf = fs::read_to_string(member.conf())?;
+    ensure!(conf.contains("replicaof 127.0.0.1 0") && conf.contains("replica-read-only yes"), "{conf}");
+    let before = conf;
+    member.init()?;
+    ensure!(fs::read_to_string(member.conf())? == before, "a second run writes something else");
+    Ok(())
+}
+
+#[test]
+fn password_files_that_cannot_be_used() -> Result<()> {
+    let set = one()?;
+    let member = set.member(0);
+    let file = member.path("secret");
+    let name = file.display().to_string();
+    for command in ["init", "sidecar"] {
+        let _ = fs::remove_file(&file);
+        ends(member, &[command], &[("PODZERO_PASSWORD_FILE", &name)], 5, "secret")?;
+        fs::write(&file, "\n")?;
+        ends(member, &[command], &[("PODZERO_PASSWORD_FILE", &name)], 5, "secret")?;
+        fs::write(&file, [0xff, 0xfe])?;
+        ends(member, &[command], &[("PODZERO_PASSWORD_FILE", &name)], 5, "secret")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn append_only_over_an_old_dump_is_refused() -> Result<()> {
+    let mut set = one()?;
+    set.start_all()?;
+    set.wait_for("pod-0 answers", || set.member(0).info().map(|_| ()))?;
+    set.member(0).connect()?.tell("SAVE")?;
+    set.member_mut(0).kill()?;
+    let base = set.member(0).base_conf();
+    fs::write(&base, "appendonly yes\n")?;
+    ends(set.member(0), &["init"], &[], 4, "append")
+}
+
+#[test]
+fn directories_that_are_missing_or_full() -> Result<()> {
+    let set = one()?;
+    let member = set.member(0);
+    ends(member, &["init"], &[("PODZERO_DATA_DIR", "/nowhere/data")], 5, "/nowhere/data")?;
+    ends(member, &["init"], &[("PODZERO_CONF", "/proc/podzero/redis.conf")], 5, "/proc/podzero")?;
+    ends(member, &["init"], &[("PODZERO_CONF", "/dev/full")], 5, "/dev")?;
+    Ok(())
+}
+
+#[test]
+fn a_port_in_use_is_an_error_of_the_start() -> Result<()> {
+    let mut set = one()?;
+    set.start_all()?;
+    set.wait_for("the sidecar answers", || set.member(0).get("/livez").map(|_| ()))?;
+    ends(set.member(0), &["sidecar"], &[("PODZERO_SOCKET", "/run/podzero/other.sock")], 5, "8379")
+}
+
+#[test]
+fn a_torn_state_file_is_unknown() -> Result<()> {
+    let mut set = set().start()?;
+    crate::write_everywhere(&set, 0, "torn", 20)?;
+    for member in set.members() {
+        member.connect()?.tell("SAVE")?;
+    }
+    set.kill_all()?;
+    set.member(1).put("podzero-state.json", b"{\"schema\":1,")?;
+    set.start_all()?;
+    set.converge()?;
+    crate::all_have(&set, "torn", 20)
+}
+
+#[test]
+fn an_acl_file_goes_on_working() -> Result<()> {
+    let mut set = set().make()?;
+    for ordinal in 0..3 {
+        let acl = set.member(ordinal).path("data/users.acl");
+        fs::write(&acl, "user default on nopass ~* &* +@all\nuser app on >secret ~* &* +@all\n".replace(" &*", if old() { "" } else { " &*" }))?;
+        fs::write(
+            set.member(ordinal).base_conf(),
+            format!("repl-diskless-sync-delay 0\naclfile {}\n", acl.display()),
+        )?;
+    }
+    set.start_all()?;
+    set.converge()?;
+    harness::Conn::open_as(set.member(0).address(), Some("app"), Some("secret"))?.tell("SET a 1")
+}
+
+fn old() -> bool {
+    std::env::var("PODZERO_TEST_SERVER").is_ok_and(|s| s == "redis-6.0")
+}
+
+#[test]
+fn a_server_that_refuses_the_login_is_told_in_words() -> Result<()> {
+    let mut set = set().members(1).password("right").make()?;
+    set.start_all()?;
+    set.wait_for("ready", || {
+        ensure!(set.member(0).get("/readyz")?.code == 503, "ready");
+        Ok(())
+    })?;
+    let member = set.member_mut(0);
+    member.kill_sidecar()?;
+    fs::write(member.path("password"), "wrong")?;
+    member.start_sidecar()?;
+    set.wait_for("the refusal is told", || {
+        let body = set.member(0).get("/readyz")?.body;
+        ensure!(body.contains("refuses the login"), "{body}");
+        Ok(())
+    })
+}

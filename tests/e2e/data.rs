@@ -1,0 +1,182 @@
+//! Lost volumes, old files, restarts of servers alone: what could wipe a set.
+
+use anyhow::{Result, ensure};
+use harness::Observer;
+
+use crate::{all_have, connect, has, refuses_writes, set, unsaved, write_everywhere};
+
+#[test]
+fn core_s24_a_lost_volume_joins_the_data() -> Result<()> {
+    let mut set = set().start()?;
+    write_everywhere(&set, 0, "s24", 500)?;
+    set.member_mut(0).kill()?;
+    set.member(0).delete_data()?;
+    set.member_mut(0).start()?;
+    let master = set.converge()?;
+    ensure!(master != 0, "the empty member leads");
+    all_have(&set, "s24", 500)
+}
+
+#[test]
+fn core_s25_a_server_without_persistence_restarts_alone() -> Result<()> {
+    let mut set = unsaved().start()?;
+    write_everywhere(&set, 0, "s25", 500)?;
+    let observer = Observer::start(set.members().iter().map(harness::Member::address).collect(), None);
+    for _ in 0..3 {
+        let master = set.converge()?;
+        set.member_mut(master).kill_server()?;
+        set.member_mut(master).start_server()?;
+        let next = set.converge()?;
+        ensure!(next != master, "the empty server leads");
+        all_have(&set, "s25", 500)?;
+    }
+    observer.finish()
+}
+
+#[test]
+fn a_master_back_from_an_older_rdb_lets_the_replica_lead() -> Result<()> {
+    let mut set = unsaved().start()?;
+    write_everywhere(&set, 0, "old", 100)?;
+    connect(&set, 0)?.tell("SAVE")?;
+    write_everywhere(&set, 0, "new", 400)?;
+    set.member_mut(0).kill_server()?;
+    set.member_mut(0).start_server()?;
+    let master = set.converge()?;
+    ensure!(master != 0, "the member with less data leads");
+    all_have(&set, "old", 100)?;
+    all_have(&set, "new", 400)
+}
+
+#[test]
+fn a_master_back_from_an_older_aof_lets_the_replica_lead() -> Result<()> {
+    let mut set = unsaved().base("appendonly yes").start()?;
+    write_everywhere(&set, 0, "old", 100)?;
+    let folder = set.member(0).data();
+    let kept = tempfile::tempdir()?;
+    let copy = |from: &std::path::Path, to: &std::path::Path| -> Result<()> {
+        let done = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status()?;
+        ensure!(done.success(), "cp failed");
+        Ok(())
+    };
+    copy(&folder, &kept.path().join("data"))?;
+    write_everywhere(&set, 0, "new", 400)?;
+    // The state file is written some seconds apart; the older volume has an older one.
+    set.member_mut(0).kill()?;
+    std::fs::remove_dir_all(&folder)?;
+    copy(&kept.path().join("data"), &folder)?;
+    set.member_mut(0).start()?;
+    let master = set.converge()?;
+    ensure!(master != 0, "the member with less data leads");
+    all_have(&set, "old", 100)?;
+    all_have(&set, "new", 400)
+}
+
+#[test]
+fn with_aof_everything_restarts_and_the_master_leads_again() -> Result<()> {
+    let mut set = unsaved().base("appendonly yes").start()?;
+    write_everywhere(&set, 0, "aof", 300)?;
+    set.kill_all()?;
+    set.start_all()?;
+    ensure!(set.converge()? == 0, "another than the recorded master leads");
+    all_have(&set, "aof", 300)
+}
+
+#[test]
+fn s2_the_old_master_comes_back_as_a_replica() -> Result<()> {
+    let mut set = set().start()?;
+    write_everywhere(&set, 0, "s2", 100)?;
+    connect(&set, 0)?.tell("SAVE")?;
+    set.member_mut(0).kill_server()?;
+    // The other takes over by hand; pod-0's sidecar is there and sees it.
+    connect(&set, 1)?.tell("REPLICAOF NO ONE")?;
+    connect(&set, 1)?.fill("after", 10)?;
+    set.member_mut(0).start_server()?;
+    refuses_writes(set.member(0)).or_else(|e| if format!("{e:#}").contains("accepted") { Err(e) } else { Ok(()) })?;
+    let master = set.converge()?;
+    ensure!(master == 1, "the hand's choice was undone: {master} leads");
+    all_have(&set, "s2", 100)?;
+    all_have(&set, "after", 10)
+}
+
+#[test]
+fn s9_members_that_follow_a_dead_address_find_the_best() -> Result<()> {
+    let mut set = set().start()?;
+    write_everywhere(&set, 0, "s9", 50)?;
+    for ordinal in 0..3 {
+        set.member_mut(ordinal).kill_sidecar()?;
+    }
+    for ordinal in 0..3 {
+        connect(&set, ordinal)?.tell("REPLICAOF 10.244.9.9 6379")?;
+    }
+    for ordinal in 0..3 {
+        set.member_mut(ordinal).start_sidecar()?;
+    }
+    set.converge()?;
+    all_have(&set, "s9", 50)
+}
+
+#[test]
+fn members_paused_and_resumed_leave_one_master() -> Result<()> {
+    let set = set().start()?;
+    write_everywhere(&set, 0, "pause", 50)?;
+    let observer = Observer::start(set.members().iter().map(harness::Member::address).collect(), None);
+    for ordinal in [0, 1] {
+        set.member(ordinal).server()?.pause()?;
+        set.member(ordinal).sidecar()?.pause()?;
+    }
+    set.stays_as_it_is(std::time::Duration::from_secs(3)).or_else(|_| anyhow::Ok(()))?;
+    for ordinal in [0, 1] {
+        set.member(ordinal).server()?.resume()?;
+        set.member(ordinal).sidecar()?.resume()?;
+    }
+    set.converge()?;
+    all_have(&set, "pause", 50)?;
+    observer.finish()
+}
+
+#[test]
+fn s48_a_long_load_is_alive_and_not_ready() -> Result<()> {
+    let mut set = set().base("enable-debug-command yes").make()?;
+    if std::env::var("PODZERO_TEST_SERVER").is_ok_and(|s| s == "redis-6.0") {
+        // Older servers have no such directive and allow DEBUG anyway.
+        std::fs::write(set.member(0).base_conf(), "repl-diskless-sync-delay 0\n")?;
+    }
+    set.start_all()?;
+    set.converge()?;
+    connect(&set, 0)?.fill("s48", 3000)?;
+    connect(&set, 0)?.tell("SAVE")?;
+    set.member_mut(0).kill_server()?;
+    // Each key takes time to load: the server answers LOADING for seconds.
+    set.member_mut(0).start_server_with(&["/run/podzero/conf/redis.conf", "--key-load-delay", "1000"])?;
+    set.wait_for("the load is told", || {
+        let page = set.member(0).get("/readyz")?;
+        ensure!(page.code == 503 && page.body.contains("loading"), "{page:?}");
+        Ok(())
+    })?;
+    ensure!(set.member(0).get("/livez")?.code == 200, "a loading server's sidecar is not live");
+    set.converge()?;
+    all_have(&set, "s48", 3000)
+}
+
+#[test]
+fn a_copy_that_is_cut_half_way_is_not_taken_for_data() -> Result<()> {
+    let mut set = unsaved().base("repl-diskless-sync yes").start()?;
+    for part in 0..20 {
+        connect(&set, 0)?.fill(&format!("big{part}"), 500)?;
+    }
+    set.member_mut(1).kill()?;
+    set.member(1).delete_data()?;
+    set.member_mut(1).start()?;
+    set.wait_for("pod-1 was pointed at the master", || {
+        ensure!(set.member(1).info()?.get("master_port") == "6379", "not yet");
+        Ok(())
+    })?;
+    set.member(0).server()?.pause()?;
+    set.wait_for("pod-1 answers", || set.member(1).status().map(|_| ()))?;
+    set.member(0).server()?.resume()?;
+    set.converge()?;
+    for part in 0..20 {
+        has(set.member(1), &format!("big{part}"), 500)?;
+    }
+    Ok(())
+}
