@@ -31,6 +31,9 @@ pub enum PeerError {
     /// Something answers, but no podzero sidecar.
     #[error("what answers at {0} is no podzero sidecar: {1}")]
     NotPodzero(SocketAddr, String),
+    /// It is a sidecar, and has not had its first look yet.
+    #[error("the sidecar at {0} has only just started")]
+    Starting(SocketAddr),
     /// A newer release writes a document that this one does not know.
     #[error("the sidecar at {0} writes schema {1}, this release knows {SCHEMA}: update this pod")]
     NewerSchema(SocketAddr, u32),
@@ -115,6 +118,9 @@ impl PeerClient {
             .await
             .map_err(|e| broken(&e))?
             .to_bytes();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            return Err(PeerError::Starting(address));
+        }
         if status != StatusCode::OK {
             return Err(PeerError::NotPodzero(
                 address,
