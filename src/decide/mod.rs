@@ -268,7 +268,7 @@ pub fn decide(view: &View<'_>) -> Decision {
     // Fencing comes before everything else; a change of what we publish comes before what rests on
     // it; the own server comes last.
     let decision = if serving.action == Action::Fence || granting.action == Action::Wait {
-        if serving.reasons.is_empty() || waits_for_grant(&serving) {
+        if view.snapshot.resolve.is_some() || waits_for_grant(&serving) {
             serving.reasons.splice(0..0, granting.reasons);
         } else {
             serving.reasons.extend(granting.reasons);

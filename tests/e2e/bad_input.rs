@@ -98,14 +98,12 @@ fn password_files_that_cannot_be_used() -> Result<()> {
 
 #[test]
 fn append_only_over_an_old_dump_is_refused() -> Result<()> {
-    let mut set = one()?;
-    set.start_all()?;
-    set.wait_for("pod-0 answers", || set.member(0).info().map(|_| ()))?;
-    set.member(0).connect()?.tell("SAVE")?;
-    set.member_mut(0).kill()?;
-    let base = set.member(0).base_conf();
-    fs::write(&base, "appendonly yes\n")?;
-    ends(set.member(0), &["init"], &[], 4, "append")
+    let mut set = set().start()?;
+    crate::write_everywhere(&set, 0, "dump", 10)?;
+    set.member(1).connect()?.tell("SAVE")?;
+    set.member_mut(1).kill()?;
+    fs::write(set.member(1).base_conf(), "appendonly yes\n")?;
+    ends(set.member(1), &["init"], &[], 4, "append")
 }
 
 #[test]
@@ -114,7 +112,16 @@ fn directories_that_are_missing_or_full() -> Result<()> {
     let member = set.member(0);
     ends(member, &["init"], &[("PODZERO_DATA_DIR", "/nowhere/data")], 5, "/nowhere/data")?;
     ends(member, &["init"], &[("PODZERO_CONF", "/proc/podzero/redis.conf")], 5, "/proc/podzero")?;
-    ends(member, &["init"], &[("PODZERO_CONF", "/dev/full")], 5, "/dev")?;
+    let full = member.path("full").display().to_string();
+    fs::create_dir(&full)?;
+    member.run("mount", &["-t", "tmpfs", "-o", "size=4k", "tmpfs", &full])?;
+    // The directory's own page is all there is.
+    let fill = format!("dd if=/dev/zero of={full}/fill bs=4k count=1 2>/dev/null || true");
+    member.run("sh", &["-c", &fill])?;
+    let conf = format!("{full}/redis.conf");
+    ends(member, &["init"], &[("PODZERO_CONF", &conf)], 5, &full)?;
+    let left = member.run("ls", &["-A", &full])?;
+    ensure!(left.trim() == "fill", "a half-written file stays: {left}");
     Ok(())
 }
 

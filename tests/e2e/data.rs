@@ -90,6 +90,11 @@ fn s2_the_old_master_comes_back_as_a_replica() -> Result<()> {
     // The other takes over by hand; pod-0's sidecar is there and sees it.
     connect(&set, 1)?.tell("REPLICAOF NO ONE")?;
     connect(&set, 1)?.fill("after", 10)?;
+    set.wait_for("pod-1 says that it is a master without a grant", || {
+        let status = set.member(1).status()?;
+        ensure!(status.role() == "master" && status.reasons().contains("without a grant"), "{}", status.0);
+        Ok(())
+    })?;
     set.member_mut(0).start_server()?;
     refuses_writes(set.member(0)).or_else(|e| if format!("{e:#}").contains("accepted") { Err(e) } else { Ok(()) })?;
     let master = set.converge()?;
@@ -136,18 +141,13 @@ fn members_paused_and_resumed_leave_one_master() -> Result<()> {
 
 #[test]
 fn s48_a_long_load_is_alive_and_not_ready() -> Result<()> {
-    let mut set = set().base("enable-debug-command yes").make()?;
-    if std::env::var("PODZERO_TEST_SERVER").is_ok_and(|s| s == "redis-6.0") {
-        // Older servers have no such directive and allow DEBUG anyway.
-        std::fs::write(set.member(0).base_conf(), "repl-diskless-sync-delay 0\n")?;
-    }
-    set.start_all()?;
-    set.converge()?;
+    let mut set = set().start()?;
     connect(&set, 0)?.fill("s48", 3000)?;
     connect(&set, 0)?.tell("SAVE")?;
     set.member_mut(0).kill_server()?;
     // Each key takes time to load: the server answers LOADING for seconds.
-    set.member_mut(0).start_server_with(&["/run/podzero/conf/redis.conf", "--key-load-delay", "1000"])?;
+    let slow = ["--key-load-delay", "1500", "--loading-process-events-interval-bytes", "1024"];
+    set.member_mut(0).start_server_with(&[&["/run/podzero/conf/redis.conf"], slow.as_slice()].concat())?;
     set.wait_for("the load is told", || {
         let page = set.member(0).get("/readyz")?;
         ensure!(page.code == 503 && page.body.contains("loading"), "{page:?}");

@@ -114,6 +114,11 @@ impl Member {
         command
     }
 
+    /// Runs any program inside the pod, to its end.
+    pub fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
+        crate::process::run(self.sandbox.command(Path::new(program), None).args(arguments))
+    }
+
     fn log(&self, of: &str) -> PathBuf {
         self.folder.join(format!("{of}.log"))
     }
