@@ -132,10 +132,13 @@ fn pending(view: &View<'_>, grant: &Grant) -> Decision {
             target: grant.target,
         });
     }
-    if let Some(master) = view.granted_master()
-        && !grant.by_hand
-    {
-        return ends(format!("{} turned out to be the master", master.pod));
+    if !grant.by_hand {
+        if let Some(master) = view.granted_master() {
+            return ends(format!("{} turned out to be the master", master.pod));
+        }
+        if let Err(reason) = refuse_beside_a_master(view) {
+            return ends(format!("it is no longer right ({})", reason.code()));
+        }
     }
     let unseen: Vec<_> = view
         .reports()
@@ -143,6 +146,20 @@ fn pending(view: &View<'_>, grant: &Grant) -> Decision {
         .map(|r| r.pod.as_str())
         .collect();
     if unseen.is_empty() && target.is_some() {
+        // A report that shows this epoch was made after the grant was published, so it tells the data
+        // as it is without a master. The one on which the choice was made may be older than the last
+        // writes: choose again.
+        if !grant.by_hand {
+            match masterless(view) {
+                Ok((again, _)) if again == grant.target => {}
+                Ok((other, _)) => {
+                    return ends(format!(
+                        "the latest answers choose the pod with ordinal {other}"
+                    ));
+                }
+                Err(reason) => return ends(format!("it is no longer right ({})", reason.code())),
+            }
+        }
         return Decision {
             action: Action::Publish(Grant {
                 counts: true,

@@ -13,7 +13,13 @@ fn one() -> Result<Set> {
 }
 
 /// Runs a command with changed settings; an unwanted ending is an error with its words.
-fn ends(member: &Member, words: &[&str], env: &[(&str, &str)], code: i32, contains: &str) -> Result<()> {
+fn ends(
+    member: &Member,
+    words: &[&str],
+    env: &[(&str, &str)],
+    code: i32,
+    contains: &str,
+) -> Result<()> {
     let mut command = member.podzero(words);
     for (name, value) in env {
         command.env(name, value);
@@ -32,12 +38,42 @@ fn settings_that_make_no_sense_are_usage_errors() -> Result<()> {
     let set = one()?;
     let member = set.member(0);
     for command in ["init", "sidecar"] {
-        ends(member, &[command], &[("PODZERO_POD_NAME", "redis")], 2, "StatefulSet")?;
-        ends(member, &[command], &[("PODZERO_REDIS_PORT", "tcp://10.0.0.1:6379")], 2, "enableServiceLinks")?;
-        ends(member, &[command], &[("PODZERO_AUTHORITY", "lease")], 2, "lease")?;
-        ends(member, &[command], &[("PODZERO_USERNAME", "u")], 2, "--password-file")?;
+        ends(
+            member,
+            &[command],
+            &[("PODZERO_POD_NAME", "redis")],
+            2,
+            "StatefulSet",
+        )?;
+        ends(
+            member,
+            &[command],
+            &[("PODZERO_REDIS_PORT", "tcp://10.0.0.1:6379")],
+            2,
+            "enableServiceLinks",
+        )?;
+        ends(
+            member,
+            &[command],
+            &[("PODZERO_AUTHORITY", "lease")],
+            2,
+            "lease",
+        )?;
+        ends(
+            member,
+            &[command],
+            &[("PODZERO_USERNAME", "u")],
+            2,
+            "--password-file",
+        )?;
         ends(member, &[command, "--nonsense"], &[], 2, "--nonsense")?;
-        ends(member, &[command], &[("PODZERO_DISCOVER", "soon")], 2, "30s")?;
+        ends(
+            member,
+            &[command],
+            &[("PODZERO_DISCOVER", "soon")],
+            2,
+            "30s",
+        )?;
     }
     Ok(())
 }
@@ -57,7 +93,10 @@ fn base_configurations_that_cannot_be_used() -> Result<()> {
     }
     fs::remove_file(&base)?;
     ends(member, &["init"], &[], 5, "base.conf")?;
-    ensure!(!member.conf().exists(), "a configuration was written all the same");
+    ensure!(
+        !member.conf().exists(),
+        "a configuration was written all the same"
+    );
     Ok(())
 }
 
@@ -65,17 +104,26 @@ fn base_configurations_that_cannot_be_used() -> Result<()> {
 fn what_the_base_configuration_gets_wrong_is_overridden_and_named() -> Result<()> {
     let set = one()?;
     let member = set.member(0);
-    fs::write(member.base_conf(), "replicaof 10.0.0.1 6379\nreplica-read-only no\nbind 127.0.0.1\n")?;
+    fs::write(
+        member.base_conf(),
+        "replicaof 10.0.0.1 6379\nreplica-read-only no\nbind 127.0.0.1\n",
+    )?;
     member.init()?;
     let log = member.log_tail("init", 50);
     for name in ["replicaof", "replica-read-only", "bind"] {
         ensure!(log.contains(name), "{name} is not named: {log}");
     }
     let conf = fs::read_to_string(member.conf())?;
-    ensure!(conf.contains("replicaof 127.0.0.1 0") && conf.contains("replica-read-only yes"), "{conf}");
+    ensure!(
+        conf.contains("replicaof 127.0.0.1 0") && conf.contains("replica-read-only yes"),
+        "{conf}"
+    );
     let before = conf;
     member.init()?;
-    ensure!(fs::read_to_string(member.conf())? == before, "a second run writes something else");
+    ensure!(
+        fs::read_to_string(member.conf())? == before,
+        "a second run writes something else"
+    );
     Ok(())
 }
 
@@ -87,11 +135,29 @@ fn password_files_that_cannot_be_used() -> Result<()> {
     let name = file.display().to_string();
     for command in ["init", "sidecar"] {
         let _ = fs::remove_file(&file);
-        ends(member, &[command], &[("PODZERO_PASSWORD_FILE", &name)], 5, "secret")?;
+        ends(
+            member,
+            &[command],
+            &[("PODZERO_PASSWORD_FILE", &name)],
+            5,
+            "secret",
+        )?;
         fs::write(&file, "\n")?;
-        ends(member, &[command], &[("PODZERO_PASSWORD_FILE", &name)], 5, "secret")?;
+        ends(
+            member,
+            &[command],
+            &[("PODZERO_PASSWORD_FILE", &name)],
+            5,
+            "secret",
+        )?;
         fs::write(&file, [0xff, 0xfe])?;
-        ends(member, &[command], &[("PODZERO_PASSWORD_FILE", &name)], 5, "secret")?;
+        ends(
+            member,
+            &[command],
+            &[("PODZERO_PASSWORD_FILE", &name)],
+            5,
+            "secret",
+        )?;
     }
     Ok(())
 }
@@ -110,8 +176,20 @@ fn append_only_over_an_old_dump_is_refused() -> Result<()> {
 fn directories_that_are_missing_or_full() -> Result<()> {
     let set = one()?;
     let member = set.member(0);
-    ends(member, &["init"], &[("PODZERO_DATA_DIR", "/nowhere/data")], 5, "/nowhere/data")?;
-    ends(member, &["init"], &[("PODZERO_CONF", "/proc/podzero/redis.conf")], 5, "/proc/podzero")?;
+    ends(
+        member,
+        &["init"],
+        &[("PODZERO_DATA_DIR", "/nowhere/data")],
+        5,
+        "/nowhere/data",
+    )?;
+    ends(
+        member,
+        &["init"],
+        &[("PODZERO_CONF", "/proc/podzero/redis.conf")],
+        5,
+        "/proc/podzero",
+    )?;
     let full = member.path("full").display().to_string();
     fs::create_dir(&full)?;
     member.run("mount", &["-t", "tmpfs", "-o", "size=4k", "tmpfs", &full])?;
@@ -129,8 +207,16 @@ fn directories_that_are_missing_or_full() -> Result<()> {
 fn a_port_in_use_is_an_error_of_the_start() -> Result<()> {
     let mut set = one()?;
     set.start_all()?;
-    set.wait_for("the sidecar answers", || set.member(0).get("/livez").map(|_| ()))?;
-    ends(set.member(0), &["sidecar"], &[("PODZERO_SOCKET", "/run/podzero/other.sock")], 5, "8379")
+    set.wait_for("the sidecar answers", || {
+        set.member(0).get("/livez").map(|_| ())
+    })?;
+    ends(
+        set.member(0),
+        &["sidecar"],
+        &[("PODZERO_SOCKET", "/run/podzero/other.sock")],
+        5,
+        "8379",
+    )
 }
 
 #[test]
@@ -152,7 +238,11 @@ fn an_acl_file_goes_on_working() -> Result<()> {
     let mut set = set().make()?;
     for ordinal in 0..3 {
         let acl = set.member(ordinal).path("data/users.acl");
-        fs::write(&acl, "user default on nopass ~* &* +@all\nuser app on >secret ~* &* +@all\n".replace(" &*", if old() { "" } else { " &*" }))?;
+        fs::write(
+            &acl,
+            "user default on nopass ~* &* +@all\nuser app on >secret ~* &* +@all\n"
+                .replace(" &*", if old() { "" } else { " &*" }),
+        )?;
         fs::write(
             set.member(ordinal).base_conf(),
             format!("repl-diskless-sync-delay 0\naclfile {}\n", acl.display()),

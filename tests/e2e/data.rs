@@ -21,7 +21,10 @@ fn core_s24_a_lost_volume_joins_the_data() -> Result<()> {
 fn core_s25_a_server_without_persistence_restarts_alone() -> Result<()> {
     let mut set = unsaved().start()?;
     write_everywhere(&set, 0, "s25", 500)?;
-    let observer = Observer::start(set.members().iter().map(harness::Member::address).collect(), None);
+    let observer = Observer::start(
+        set.members().iter().map(harness::Member::address).collect(),
+        None,
+    );
     for _ in 0..3 {
         let master = set.converge()?;
         set.member_mut(master).kill_server()?;
@@ -54,7 +57,11 @@ fn a_master_back_from_an_older_aof_lets_the_replica_lead() -> Result<()> {
     let folder = set.member(0).data();
     let kept = tempfile::tempdir()?;
     let copy = |from: &std::path::Path, to: &std::path::Path| -> Result<()> {
-        let done = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status()?;
+        let done = std::process::Command::new("cp")
+            .arg("-a")
+            .arg(from)
+            .arg(to)
+            .status()?;
         ensure!(done.success(), "cp failed");
         Ok(())
     };
@@ -66,7 +73,11 @@ fn a_master_back_from_an_older_aof_lets_the_replica_lead() -> Result<()> {
     copy(&kept.path().join("data"), &folder)?;
     set.member_mut(0).start()?;
     let master = set.converge()?;
-    ensure!(master != 0, "the member with less data leads");
+    ensure!(
+        master != 0,
+        "the member with less data leads: {}",
+        set.describe()
+    );
     all_have(&set, "old", 100)?;
     all_have(&set, "new", 400)
 }
@@ -77,7 +88,10 @@ fn with_aof_everything_restarts_and_the_master_leads_again() -> Result<()> {
     write_everywhere(&set, 0, "aof", 300)?;
     set.kill_all()?;
     set.start_all()?;
-    ensure!(set.converge()? == 0, "another than the recorded master leads");
+    ensure!(
+        set.converge()? == 0,
+        "another than the recorded master leads"
+    );
     all_have(&set, "aof", 300)
 }
 
@@ -92,11 +106,21 @@ fn s2_the_old_master_comes_back_as_a_replica() -> Result<()> {
     connect(&set, 1)?.fill("after", 10)?;
     set.wait_for("pod-1 says that it is a master without a grant", || {
         let status = set.member(1).status()?;
-        ensure!(status.role() == "master" && status.reasons().contains("without a grant"), "{}", status.0);
+        ensure!(
+            status.role() == "master" && status.reasons().contains("without a grant"),
+            "{}",
+            status.0
+        );
         Ok(())
     })?;
     set.member_mut(0).start_server()?;
-    refuses_writes(set.member(0)).or_else(|e| if format!("{e:#}").contains("accepted") { Err(e) } else { Ok(()) })?;
+    refuses_writes(set.member(0)).or_else(|e| {
+        if format!("{e:#}").contains("accepted") {
+            Err(e)
+        } else {
+            Ok(())
+        }
+    })?;
     let master = set.converge()?;
     ensure!(master == 1, "the hand's choice was undone: {master} leads");
     all_have(&set, "s2", 100)?;
@@ -124,12 +148,16 @@ fn s9_members_that_follow_a_dead_address_find_the_best() -> Result<()> {
 fn members_paused_and_resumed_leave_one_master() -> Result<()> {
     let set = set().start()?;
     write_everywhere(&set, 0, "pause", 50)?;
-    let observer = Observer::start(set.members().iter().map(harness::Member::address).collect(), None);
+    let observer = Observer::start(
+        set.members().iter().map(harness::Member::address).collect(),
+        None,
+    );
     for ordinal in [0, 1] {
         set.member(ordinal).server()?.pause()?;
         set.member(ordinal).sidecar()?.pause()?;
     }
-    set.stays_as_it_is(std::time::Duration::from_secs(3)).or_else(|_| anyhow::Ok(()))?;
+    set.stays_as_it_is(std::time::Duration::from_secs(3))
+        .or_else(|_| anyhow::Ok(()))?;
     for ordinal in [0, 1] {
         set.member(ordinal).server()?.resume()?;
         set.member(ordinal).sidecar()?.resume()?;
@@ -146,14 +174,26 @@ fn s48_a_long_load_is_alive_and_not_ready() -> Result<()> {
     connect(&set, 0)?.tell("SAVE")?;
     set.member_mut(0).kill_server()?;
     // Each key takes time to load: the server answers LOADING for seconds.
-    let slow = ["--key-load-delay", "1500", "--loading-process-events-interval-bytes", "1024"];
-    set.member_mut(0).start_server_with(&[&["/run/podzero/conf/redis.conf"], slow.as_slice()].concat())?;
+    let slow = [
+        "--key-load-delay",
+        "1500",
+        "--loading-process-events-interval-bytes",
+        "1024",
+    ];
+    set.member_mut(0)
+        .start_server_with(&[&["/run/podzero/conf/redis.conf"], slow.as_slice()].concat())?;
     set.wait_for("the load is told", || {
         let page = set.member(0).get("/readyz")?;
-        ensure!(page.code == 503 && page.body.contains("loading"), "{page:?}");
+        ensure!(
+            page.code == 503 && page.body.contains("loading"),
+            "{page:?}"
+        );
         Ok(())
     })?;
-    ensure!(set.member(0).get("/livez")?.code == 200, "a loading server's sidecar is not live");
+    ensure!(
+        set.member(0).get("/livez")?.code == 200,
+        "a loading server's sidecar is not live"
+    );
     set.converge()?;
     all_have(&set, "s48", 3000)
 }
@@ -168,7 +208,10 @@ fn a_copy_that_is_cut_half_way_is_not_taken_for_data() -> Result<()> {
     set.member(1).delete_data()?;
     set.member_mut(1).start()?;
     set.wait_for("pod-1 was pointed at the master", || {
-        ensure!(set.member(1).info()?.get("master_port") == "6379", "not yet");
+        ensure!(
+            set.member(1).info()?.get("master_port") == "6379",
+            "not yet"
+        );
         Ok(())
     })?;
     set.member(0).server()?.pause()?;

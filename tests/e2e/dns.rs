@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use harness::names::Trouble;
 use harness::Observer;
+use harness::names::Trouble;
 
 use crate::{all_have, set, write_everywhere};
 
@@ -47,10 +47,20 @@ fn s11_a_name_that_leads_to_this_pod_itself_is_not_followed() -> Result<()> {
 #[test]
 fn s19_slow_and_failing_dns_changes_no_role() -> Result<()> {
     let set = set().start()?;
-    let observer = Observer::start(set.members().iter().map(harness::Member::address).collect(), None);
-    set.names().trouble(Trouble { servfail: 30, delay: Duration::from_secs(1), ..Trouble::default() });
+    let observer = Observer::start(
+        set.members().iter().map(harness::Member::address).collect(),
+        None,
+    );
+    set.names().trouble(Trouble {
+        servfail: 30,
+        delay: Duration::from_secs(1),
+        ..Trouble::default()
+    });
     set.stays_as_it_is(Duration::from_secs(8))?;
-    set.names().trouble(Trouble { silent: true, ..Trouble::default() });
+    set.names().trouble(Trouble {
+        silent: true,
+        ..Trouble::default()
+    });
     set.stays_as_it_is(Duration::from_secs(5))?;
     set.names().trouble(Trouble::default());
     ensure!(set.converge()? == 0, "the master changed");
@@ -60,7 +70,11 @@ fn s19_slow_and_failing_dns_changes_no_role() -> Result<()> {
 #[test]
 fn s19_a_set_starts_with_failing_and_truncating_dns() -> Result<()> {
     let mut set = set().make()?;
-    set.names().trouble(Trouble { servfail: 30, truncate: true, ..Trouble::default() });
+    set.names().trouble(Trouble {
+        servfail: 30,
+        truncate: true,
+        ..Trouble::default()
+    });
     set.start_all()?;
     set.converge()?;
     Ok(())
@@ -73,10 +87,16 @@ fn s21_without_the_headless_service_the_wait_says_so() -> Result<()> {
     let init = set.member(1).begin_init()?;
     set.wait_for("init names the Service", || {
         let log = init.log();
-        ensure!(log.contains("headless") && log.contains("publishNotReadyAddresses"), "{log}");
+        ensure!(
+            log.contains("headless") && log.contains("publishNotReadyAddresses"),
+            "{log}"
+        );
         Ok(())
     })?;
-    ensure!(init.exit_code(Duration::from_secs(30))? == 0, "init must not fail for it");
+    ensure!(
+        init.exit_code(Duration::from_secs(30))? == 0,
+        "init must not fail for it"
+    );
     Ok(())
 }
 
@@ -84,7 +104,10 @@ fn s21_without_the_headless_service_the_wait_says_so() -> Result<()> {
 fn s22_v6_only() -> Result<()> {
     let set = set().families(&[true]).start()?;
     write_everywhere(&set, 0, "v6", 10)?;
-    ensure!(set.member(1).info()?.get("master_host").contains(':'), "not followed by its v6 address");
+    ensure!(
+        set.member(1).info()?.get("master_host").contains(':'),
+        "not followed by its v6 address"
+    );
     Ok(())
 }
 
@@ -94,7 +117,10 @@ fn s22_dual_stack_in_both_orders() -> Result<()> {
         let set = set().families(&families).start()?;
         write_everywhere(&set, 0, "dual", 10)?;
         let host = set.member(1).info()?.get("master_host").to_owned();
-        ensure!(host.contains(':') == families[0] && !host.contains(' '), "followed at {host:?}");
+        ensure!(
+            host.contains(':') == families[0] && !host.contains(' '),
+            "followed at {host:?}"
+        );
     }
     Ok(())
 }

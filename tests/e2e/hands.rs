@@ -57,10 +57,22 @@ fn a_replica_led_elsewhere_by_hand_is_led_back() -> Result<()> {
 fn status_shows_the_set_and_resolve_refuses_where_nothing_is_to_decide() -> Result<()> {
     let set = set().start()?;
     let table = run(&mut set.member(1).podzero(&["status"]))?;
-    ensure!(table.contains("redis-0") && table.contains("master") && table.lines().all(|l| l.len() <= 80), "{table}");
-    let refused = set.member(1).podzero(&["resolve", "--keep", "redis-1"]).output()?;
+    ensure!(
+        table.contains("redis-0")
+            && table.contains("master")
+            && table.lines().all(|l| l.len() <= 80),
+        "{table}"
+    );
+    let refused = set
+        .member(1)
+        .podzero(&["resolve", "--keep", "redis-1"])
+        .output()?;
     let words = String::from_utf8_lossy(&refused.stderr).into_owned();
-    ensure!(refused.status.code() == Some(4) && words.contains("nothing to decide"), "{:?} {words}", refused.status);
+    ensure!(
+        refused.status.code() == Some(4) && words.contains("nothing to decide"),
+        "{:?} {words}",
+        refused.status
+    );
     ensure!(set.converge()? == 0, "the master changed");
     Ok(())
 }
@@ -77,11 +89,21 @@ fn resolve_ends_the_wait_for_a_master_that_is_lost() -> Result<()> {
     set.member_mut(master).kill()?;
     set.wait_for("the wait is told in words", || {
         let body = set.member(0).get("/status")?.body;
-        ensure!(body.contains("waiting_for_master") && body.contains("podzero resolve"), "{body}");
+        ensure!(
+            body.contains("waiting_for_master") && body.contains("podzero resolve"),
+            "{body}"
+        );
         Ok(())
     })?;
-    let done = set.member(0).podzero(&["resolve", "--keep", "redis-0"]).output()?;
-    ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let done = set
+        .member(0)
+        .podzero(&["resolve", "--keep", "redis-0"])
+        .output()?;
+    ensure!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
     let others: Vec<usize> = (0..3).filter(|o| *o != master).collect();
     ensure!(set.converge_on(&others)? == 0, "pod-0 does not lead");
     set.member_mut(master).start()?;

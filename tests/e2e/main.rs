@@ -33,14 +33,21 @@ fn write_everywhere(set: &Set, master: usize, prefix: &str, count: usize) -> Res
 /// Waits until every member has these keys.
 fn all_have(set: &Set, prefix: &str, count: usize) -> Result<()> {
     for member in set.members() {
-        set.wait_for(&format!("{} has {count} keys of {prefix}", member.pod()), || has(member, prefix, count))?;
+        set.wait_for(
+            &format!("{} has {count} keys of {prefix}", member.pod()),
+            || has(member, prefix, count),
+        )?;
     }
     Ok(())
 }
 
 fn has(member: &Member, prefix: &str, count: usize) -> Result<()> {
     let found = member.connect()?.count(prefix)?;
-    ensure!(found == count, "{} has {found} keys of {prefix}", member.pod());
+    ensure!(
+        found == count,
+        "{} has {found} keys of {prefix}",
+        member.pod()
+    );
     Ok(())
 }
 
@@ -48,6 +55,10 @@ fn has(member: &Member, prefix: &str, count: usize) -> Result<()> {
 fn refuses_writes(member: &Member) -> Result<()> {
     let answer = member.connect()?.tell("SET must-not-be 1");
     let words = answer.err().map(|e| format!("{e:#}")).unwrap_or_default();
-    ensure!(words.contains("read only replica"), "{} accepted a write: {words}", member.pod());
+    ensure!(
+        words.contains("read only replica"),
+        "{} accepted a write: {words}",
+        member.pod()
+    );
     Ok(())
 }

@@ -11,7 +11,10 @@ use crate::{all_have, connect, refuses_writes, set, write_everywhere};
 fn core_s1_a_set_starts_while_its_names_are_missing() -> Result<()> {
     let mut set = set().make()?;
     set.names().service_exists(false);
-    let observer = Observer::start(set.members().iter().map(harness::Member::address).collect(), None);
+    let observer = Observer::start(
+        set.members().iter().map(harness::Member::address).collect(),
+        None,
+    );
     set.start_all()?;
     set.wait_for("the wait is told in words", || {
         let body = set.member(0).get("/readyz")?.body;
@@ -40,7 +43,10 @@ fn core_s3_everything_is_killed_and_started_again() -> Result<()> {
     set.kill_all()?;
     set.start_all()?;
     let master = set.converge()?;
-    ensure!(master == 2, "the member with the highest offset leads, not {master}");
+    ensure!(
+        master == 2,
+        "the member with the highest offset leads, not {master}"
+    );
     all_have(&set, "s3", 500)?;
     all_have(&set, "late", 5)
 }
@@ -62,7 +68,10 @@ fn s28_all_pods_restart_with_their_volumes_one_after_the_other() -> Result<()> {
 fn s10_all_sidecars_restart_and_no_role_changes() -> Result<()> {
     let mut set = set().start()?;
     let runs = |set: &harness::Set| -> Result<Vec<String>> {
-        set.members().iter().map(|m| Ok(m.info()?.get("master_replid").to_owned())).collect()
+        set.members()
+            .iter()
+            .map(|m| Ok(m.info()?.get("master_replid").to_owned()))
+            .collect()
     };
     let before = runs(&set)?;
     for _ in 0..3 {
@@ -88,7 +97,11 @@ fn s7_health_checks_during_a_switch_restart_nothing() -> Result<()> {
         Ok(())
     })?;
     for member in set.members() {
-        ensure!(member.get("/livez")?.code == 200, "{} is not live", member.pod());
+        ensure!(
+            member.get("/livez")?.code == 200,
+            "{} is not live",
+            member.pod()
+        );
     }
     set.member_mut(0).start_server()?;
     set.converge()?;
@@ -124,7 +137,10 @@ fn default_settings_and_a_member_that_starts_late() -> Result<()> {
     }
     // The third member's name is there, so it is waited for.
     set.stays_as_it_is(Duration::from_secs(2))?;
-    ensure!(set.masters().is_empty(), "a member that may have data was not waited for");
+    ensure!(
+        set.masters().is_empty(),
+        "a member that may have data was not waited for"
+    );
     set.member_mut(2).start()?;
     set.converge()?;
     Ok(())
@@ -151,13 +167,23 @@ fn a_member_without_its_sidecar_keeps_its_link() -> Result<()> {
 fn the_set_with_a_password_of_every_kind_of_character() -> Result<()> {
     let set = set().password("#ai%E Qie!^i'\"\\$é").start()?;
     write_everywhere(&set, 0, "auth", 10)?;
-    let open = harness::Conn::open(set.member(0).address(), None).and_then(|mut c| c.tell("GET auth:1"));
-    ensure!(open.is_err(), "the server takes commands without the password");
+    let open =
+        harness::Conn::open(set.member(0).address(), None).and_then(|mut c| c.tell("GET auth:1"));
+    ensure!(
+        open.is_err(),
+        "the server takes commands without the password"
+    );
     for member in set.members() {
         for file in ["init", "sidecar", "server"] {
-            ensure!(!member.log_tail(file, 10_000).contains("#ai%E"), "the password is in a log");
+            ensure!(
+                !member.log_tail(file, 10_000).contains("#ai%E"),
+                "the password is in a log"
+            );
         }
-        ensure!(!member.get("/status")?.body.contains("#ai%E"), "the password is in /status");
+        ensure!(
+            !member.get("/status")?.body.contains("#ai%E"),
+            "the password is in /status"
+        );
     }
     Ok(())
 }

@@ -95,7 +95,10 @@ impl Conn {
     /// An error unless exactly `count` keys `<prefix>:*` are there.
     pub fn has(&mut self, prefix: &str, count: usize) -> Result<()> {
         let there = self.count(prefix)?;
-        ensure!(there == count, "{there} of {count} keys {prefix}:* are there");
+        ensure!(
+            there == count,
+            "{there} of {count} keys {prefix}:* are there"
+        );
         Ok(())
     }
 }

@@ -33,7 +33,11 @@ impl Member {
         for dir in ["data", "run/conf"] {
             fs::create_dir_all(folder.join(dir))?;
         }
-        let dns = if addresses.first().is_some_and(IpAddr::is_ipv6) { DNS[1] } else { DNS[0] };
+        let dns = if addresses.first().is_some_and(IpAddr::is_ipv6) {
+            DNS[1]
+        } else {
+            DNS[0]
+        };
         fs::write(
             folder.join("resolv.conf"),
             format!(
@@ -46,7 +50,15 @@ impl Member {
         }
         let sandbox = Sandbox::new(&shared.network, &format!("pod{ordinal}"), &folder)?;
         sandbox.set_addresses(&shared.network, &addresses)?;
-        Ok(Self { ordinal, addresses, folder, sidecar: None, server: None, sandbox, shared })
+        Ok(Self {
+            ordinal,
+            addresses,
+            folder,
+            sidecar: None,
+            server: None,
+            sandbox,
+            shared,
+        })
     }
 
     /// The pod's name.
@@ -86,9 +98,13 @@ impl Member {
 
     /// The pod comes back with other addresses; DNS is told separately.
     pub fn move_to(&mut self, addresses: Vec<IpAddr>) -> Result<()> {
-        ensure!(self.sidecar.is_none() && self.server.is_none(), "stop the pod first");
+        ensure!(
+            self.sidecar.is_none() && self.server.is_none(),
+            "stop the pod first"
+        );
         self.addresses = addresses;
-        self.sandbox.set_addresses(&self.shared.network, &self.addresses)
+        self.sandbox
+            .set_addresses(&self.shared.network, &self.addresses)
     }
 
     /// A `podzero` command inside the pod.
@@ -116,7 +132,11 @@ impl Member {
 
     /// Runs any program inside the pod, to its end.
     pub fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
-        crate::process::run(self.sandbox.command(Path::new(program), None).args(arguments))
+        crate::process::run(
+            self.sandbox
+                .command(Path::new(program), None)
+                .args(arguments),
+        )
     }
 
     fn log(&self, of: &str) -> PathBuf {
@@ -131,17 +151,31 @@ impl Member {
     /// Starts `podzero init`.
     pub fn begin_init(&self) -> Result<Process> {
         let mut command = self.podzero(&["init"]);
-        if !self.shared.environment.iter().any(|(name, _)| name == "PODZERO_DISCOVER") {
+        if !self
+            .shared
+            .environment
+            .iter()
+            .any(|(name, _)| name == "PODZERO_DISCOVER")
+        {
             command.env("PODZERO_DISCOVER", "1s");
         }
-        Process::start(&format!("{} init", self.pod()), &mut command, &self.log("init"))
+        Process::start(
+            &format!("{} init", self.pod()),
+            &mut command,
+            &self.log("init"),
+        )
     }
 
     /// Runs `podzero init` to its end.
     pub fn init(&self) -> Result<()> {
         let init = self.begin_init()?;
         let code = init.exit_code(SOON)?;
-        ensure!(code == 0, "init of {} ended with {code}:\n{}", self.pod(), init.log_tail(20));
+        ensure!(
+            code == 0,
+            "init of {} ended with {code}:\n{}",
+            self.pod(),
+            init.log_tail(20)
+        );
         Ok(())
     }
 
@@ -179,12 +213,16 @@ impl Member {
 
     /// The server's process.
     pub fn server(&self) -> Result<&Process> {
-        self.server.as_ref().with_context(|| format!("{} has no server", self.pod()))
+        self.server
+            .as_ref()
+            .with_context(|| format!("{} has no server", self.pod()))
     }
 
     /// The sidecar's process.
     pub fn sidecar(&self) -> Result<&Process> {
-        self.sidecar.as_ref().with_context(|| format!("{} has no sidecar", self.pod()))
+        self.sidecar
+            .as_ref()
+            .with_context(|| format!("{} has no sidecar", self.pod()))
     }
 
     /// SIGKILL to the server.

@@ -45,7 +45,10 @@ impl Observer {
     /// Ends the looking; an error when two servers accepted writes, or nothing was looked at.
     pub fn finish(self) -> Result<()> {
         self.stop.store(true, Ordering::Relaxed);
-        let (looks, findings) = self.thread.join().map_err(|_| anyhow!("the observer panicked"))?;
+        let (looks, findings) = self
+            .thread
+            .join()
+            .map_err(|_| anyhow!("the observer panicked"))?;
         ensure!(looks > 0, "the observer never looked");
         ensure!(findings.is_empty(), "two masters: {}", findings.join("; "));
         Ok(())
@@ -55,7 +58,9 @@ impl Observer {
 /// The servers that accept a write.
 fn writable(addresses: &[IpAddr], password: Option<&str>) -> Vec<IpAddr> {
     let accepts = |address: &IpAddr| {
-        Conn::open(*address, password).and_then(|mut c| c.info()).is_ok_and(|info| info.is_master())
+        Conn::open(*address, password)
+            .and_then(|mut c| c.info())
+            .is_ok_and(|info| info.is_master())
     };
     addresses.iter().copied().filter(accepts).collect()
 }

@@ -143,10 +143,7 @@ impl Sandbox {
              mount --bind {at}/resolv.conf /etc/resolv.conf\n\
              ip link set lo up"
         );
-        let holder = Holder::start(
-            &["--net", "--mount", "--propagation", "private"],
-            &script,
-        )?;
+        let holder = Holder::start(&["--net", "--mount", "--propagation", "private"], &script)?;
         let pid = holder.pid();
         network.run(&format!(
             "link add {port} type veth peer name eth0 netns {pid}"
@@ -178,7 +175,10 @@ impl Sandbox {
         }
         command.arg(program);
         command.env_clear();
-        command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        command.env(
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        );
         command
     }
 

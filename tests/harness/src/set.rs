@@ -74,9 +74,15 @@ pub fn server_binary() -> Result<PathBuf> {
         .or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
         .context("neither XDG_CACHE_HOME nor HOME is set")?;
     let binary = cache.join("podzero").join(&part).join("bin/redis-server");
-    ensure!(binary.exists(), "{} is missing; run: tests/parts/get {part}", binary.display());
+    ensure!(
+        binary.exists(),
+        "{} is missing; run: tests/parts/get {part}",
+        binary.display()
+    );
     // The pods' mounts differ, and the cache may be reached through links.
-    binary.canonicalize().with_context(|| format!("resolving {}", binary.display()))
+    binary
+        .canonicalize()
+        .with_context(|| format!("resolving {}", binary.display()))
 }
 
 impl Builder {
@@ -105,7 +111,8 @@ impl Builder {
     /// A setting of the sidecar alone.
     #[must_use]
     pub fn sidecar_env(mut self, name: &str, value: &str) -> Self {
-        self.sidecar_environment.push((name.to_owned(), value.to_owned()));
+        self.sidecar_environment
+            .push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -210,7 +217,10 @@ impl Set {
     /// Addresses that nobody had before.
     pub fn new_addresses(&mut self) -> Vec<IpAddr> {
         self.next_address += 1;
-        self.families.iter().map(|v6| address(*v6, self.next_address)).collect()
+        self.families
+            .iter()
+            .map(|v6| address(*v6, self.next_address))
+            .collect()
     }
 
     /// The member with the highest ordinal goes for good.
@@ -222,7 +232,11 @@ impl Set {
 
     /// Starts every pod in parallel.
     pub fn start_all(&mut self) -> Result<()> {
-        let inits: Vec<_> = self.members.iter().map(Member::begin_init).collect::<Result<_>>()?;
+        let inits: Vec<_> = self
+            .members
+            .iter()
+            .map(Member::begin_init)
+            .collect::<Result<_>>()?;
         for init in inits {
             let code = init.exit_code(SOON)?;
             ensure!(code == 0, "init ended with {code}:\n{}", init.log_tail(20));
@@ -242,7 +256,9 @@ impl Set {
     /// The ordinals of the servers that say that they are masters.
     pub fn masters(&self) -> Vec<usize> {
         let is_master = |m: &Member| m.info().is_ok_and(|info| info.is_master());
-        (0..self.members.len()).filter(|i| is_master(&self.members[*i])).collect()
+        (0..self.members.len())
+            .filter(|i| is_master(&self.members[*i]))
+            .collect()
     }
 
     /// Waits until there is one master, to which all others have a link and are online, and until
@@ -262,23 +278,34 @@ impl Set {
                     if let Some(other) = master.replace(ordinal) {
                         bail!("two masters: {other} and {ordinal}");
                     }
-                    ensure!(info.online_replicas() == ordinals.len() - 1, "not all replicas are online");
+                    ensure!(
+                        info.online_replicas() == ordinals.len() - 1,
+                        "not all replicas are online"
+                    );
                 } else {
                     ensure!(info.has_link(), "{} has no link", member.pod());
                 }
                 let ready = member.get("/readyz")?;
-                ensure!(ready.code == 200, "{} is not ready: {}", member.pod(), ready.body);
+                ensure!(
+                    ready.code == 200,
+                    "{} is not ready: {}",
+                    member.pod(),
+                    ready.body
+                );
             }
             master.context("no master")
         };
-        wait_until("one master, everybody else its ready replica", SOON, look).with_context(|| self.describe())
+        wait_until("one master, everybody else its ready replica", SOON, look)
+            .with_context(|| self.describe())
     }
 
     /// The last words of everybody, for failure texts.
     pub fn describe(&self) -> String {
         let mut text = String::new();
         for member in &self.members {
-            let status = member.status().map_or_else(|e| format!("{e:#}"), |s| s.0.to_string());
+            let status = member
+                .status()
+                .map_or_else(|e| format!("{e:#}"), |s| s.0.to_string());
             let _ = write!(
                 text,
                 "\n== {} ({:?})\nstatus: {status}\ninit:\n{}\nsidecar:\n{}\nserver:\n{}\n",
