@@ -75,10 +75,12 @@ fn as_master(view: &View<'_>, server: &ServerInfo) -> Decision {
     if let Some(master) = view.granted_master() {
         return act(Action::Fence, Reason::UngrantedBesideMaster(master.ordinal));
     }
-    if let Some(grant) = view
-        .newest_grant()
-        .filter(|g| g.target != view.snapshot.me && Some(g.epoch) == newest)
-    {
+    // A grant that does not count yet is given up by its granter when it sees this server; one by
+    // hand is not.
+    let elsewhere = |g: &&Grant| {
+        g.target != view.snapshot.me && Some(g.epoch) == newest && (g.counts || g.by_hand)
+    };
+    if let Some(grant) = view.newest_grant().filter(elsewhere) {
         return act(
             Action::Fence,
             Reason::NewerGrant {

@@ -312,8 +312,6 @@ pub(crate) fn answers_for_its_data(role: Role) -> bool {
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
-mod sim;
-#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod worlds;

@@ -200,7 +200,7 @@ fn table() -> Vec<Row> {
     add(row(
         "somebody else's grant ends a hand's master",
         me.clone(),
-        sees(&me, &[&granting(grant(2, 2, false)), &fenced2]),
+        sees(&me, &[&granting(grant(2, 2, true)), &fenced2]),
         "fence",
         "newer_grant",
     ));
@@ -485,6 +485,20 @@ fn table() -> Vec<Row> {
         sees(&me, &[&seen(data(1, 5), 2), &seen(data(2, 5), 2)]),
         "publish",
         "grant_waits",
+    ));
+    add(row(
+        "but not for less data than the latest answers show (I3)",
+        me.clone(),
+        sees(&me, &[&seen(data(1, 5), 2), &seen(data(2, 9), 2)]),
+        "withdraw",
+        "grant_ends",
+    ));
+    add(row(
+        "nor beside a hand's master",
+        me.clone(),
+        sees(&me, &[&ungranted(1, 9), &seen(data(2, 5), 2)]),
+        "withdraw",
+        "grant_ends",
     ));
     let done = Member::with_data(1, 2, 'b', 5).master();
     let me = granting(grant(2, 1, true));

@@ -269,6 +269,17 @@ fn check(me: &Member, others: &[(Ordinal, &Being)], late: bool) {
             );
         }
         Action::Publish(grant) => {
+            let target = answering
+                .iter()
+                .copied()
+                .chain([me])
+                .find(|m| m.ordinal == grant.target)
+                .expect("who answers");
+            assert!(
+                !has_more(&target.memory, &answering),
+                "somebody has more: {}",
+                world()
+            );
             assert!(
                 grant.counts
                     && answering
