@@ -97,7 +97,7 @@ pub async fn act(
             match &outcome {
                 Ok(()) => hold(memory, snapshot.me, *epoch, run_id),
                 Err(ActError::Server(error)) if error.outcome_is_unknown() => {
-                    server.drop_connection()
+                    server.drop_connection();
                 }
                 // Not sent, refused, or undone: this grant is used up.
                 Err(_) => {

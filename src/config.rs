@@ -39,16 +39,16 @@ pub enum Command {
 /// What `init` and `sidecar` share.
 #[derive(Debug, Clone, Args)]
 pub struct SetArgs {
-    /// This pod's name, `<set>-<ordinal>`; also read from POD_NAME.
+    /// This pod's name, `<set>-<ordinal>`; also read from `POD_NAME`.
     #[arg(long, env = "PODZERO_POD_NAME", value_name = "POD")]
     pub pod_name: PodName,
-    /// This pod's namespace; also read from POD_NAMESPACE.
+    /// This pod's namespace; also read from `POD_NAMESPACE`.
     #[arg(long, env = "PODZERO_NAMESPACE", value_name = "NAME", value_parser = name)]
     pub namespace: String,
-    /// The headless Service that governs the StatefulSet.
+    /// The headless Service that governs the `StatefulSet`.
     #[arg(long, env = "PODZERO_SERVICE", value_name = "NAME", value_parser = name)]
     pub service: String,
-    /// This pod's UID; also read from POD_UID.
+    /// This pod's UID; also read from `POD_UID`.
     #[arg(long, env = "PODZERO_POD_UID", value_name = "UID")]
     pub pod_uid: Option<String>,
     /// This pod's addresses, as a list by comma; the first decides the family. Without it: the
@@ -436,6 +436,6 @@ mod tests {
         assert_eq!(args.set.pod_ip.len(), 2);
         assert_eq!(args.set.dns_server[0].port(), 53);
         assert_eq!(args.set.peer_http_port, 9000);
-        assert_eq!(args.peer_wait, Duration::from_secs(300));
+        assert_eq!(args.peer_wait, Duration::from_mins(5));
     }
 }

@@ -25,7 +25,7 @@ use crate::publish::Shared;
 /// How long a client may take to send its request's head: probes send theirs at once.
 const HEAD_LIMIT: Duration = Duration::from_secs(5);
 /// How long a connection may last in all. Peers' sidecars connect anew.
-const CONNECTION_LIMIT: Duration = Duration::from_secs(600);
+const CONNECTION_LIMIT: Duration = Duration::from_mins(10);
 /// More connections at once than probes, peers and scrapers make together; the rest is closed.
 const CONNECTIONS: usize = 256;
 

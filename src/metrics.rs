@@ -1,4 +1,4 @@
-//! The metrics, in OpenMetrics text: the one user of prometheus-client. No label has values that
+//! The metrics, in `OpenMetrics` text: the one user of prometheus-client. No label has values that
 //! grow without bound, and none is a secret.
 
 use std::sync::Mutex;

@@ -1,7 +1,7 @@
 //! `podzero sidecar`: the loop of observe, decide, act, in one task that owns all state.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use crate::act::{Replication, act, prepare};
 use crate::clock::{self, Time};
 use crate::conf::login::replication_login;
-use crate::config::{AddressForm, AuthorityKind, MaxLag, SidecarArgs};
+use crate::config::{AddressForm, AuthorityKind, MaxLag, SetArgs, SidecarArgs};
 use crate::decide::learn::{learn, own_report};
 use crate::decide::ready::{ReadyMemory, conditions, followed, lag};
 use crate::decide::{Action, Decision, Local, PeerState, Policy, Reason, Snapshot, View, decide};
@@ -85,25 +85,46 @@ struct Sidecar {
     resolve: Option<(Ordinal, oneshot::Sender<Result<String, String>>)>,
 }
 
+/// Flags that contradict one another are refused at the start.
+fn refuse_contradictions(set: &SetArgs) -> Result<(), Failure> {
+    if set.authority == AuthorityKind::Lease {
+        return Err(Failure::new(
+            Exit::Usage,
+            anyhow::anyhow!(
+                "--authority lease is not available in this release; use --authority ordinal"
+            ),
+        ));
+    }
+    if set.username.is_some() && set.password_file.is_none() {
+        return Err(Failure::new(
+            Exit::Usage,
+            anyhow::anyhow!(
+                "--username needs --password-file: podzero never logs in without a password"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// The string by which the others know this member.
+fn announced(set: &SetArgs, identity: &Identity, own: &[IpAddr]) -> Result<String, Failure> {
+    match (set.address_form, own.first()) {
+        (AddressForm::Ip, Some(address)) => Ok(address.to_canonical().to_string()),
+        (AddressForm::Ip, None) => Err(Failure::new(
+            Exit::Environment,
+            anyhow::anyhow!("this pod's address is not known: set --pod-ip from status.podIPs"),
+        )),
+        (AddressForm::Name, _) => Ok(identity
+            .stable_name(identity.pod.ordinal())
+            .trim_end_matches('.')
+            .to_owned()),
+    }
+}
+
 impl Sidecar {
     async fn start(args: &SidecarArgs) -> Result<Self, Failure> {
         let set = &args.set;
-        if set.authority == AuthorityKind::Lease {
-            return Err(Failure::new(
-                Exit::Usage,
-                anyhow::anyhow!(
-                    "--authority lease is not available in this release; use --authority ordinal"
-                ),
-            ));
-        }
-        if set.username.is_some() && set.password_file.is_none() {
-            return Err(Failure::new(
-                Exit::Usage,
-                anyhow::anyhow!(
-                    "--username needs --password-file: podzero never logs in without a password"
-                ),
-            ));
-        }
+        refuse_contradictions(set)?;
         let password = set
             .password_file
             .as_deref()
@@ -133,18 +154,7 @@ impl Sidecar {
         } else {
             set.pod_ip.clone()
         };
-        let announce = match (set.address_form, own.first()) {
-            (AddressForm::Ip, Some(address)) => address.to_canonical().to_string(),
-            (AddressForm::Ip, None) => {
-                return Err(Failure::new(
-                    Exit::Environment,
-                    anyhow::anyhow!(
-                        "this pod's address is not known: set --pod-ip from status.podIPs"
-                    ),
-                ));
-            }
-            (AddressForm::Name, _) => identity.stable_name(me).trim_end_matches('.').to_owned(),
-        };
+        let announce = announced(set, &identity, &own)?;
         let (user, repl_password) = replication_login(&identity, password.as_ref());
         let login = Login {
             username: set.username.clone(),
@@ -153,7 +163,7 @@ impl Sidecar {
         let (file, memory, found) = StateFile::open(&set.data_dir, &identity);
         match &found {
             Found::Ours => {
-                tracing::info!(epoch = ?memory.epoch.map(|e| e.to_string()), "the state file was read")
+                tracing::info!(epoch = ?memory.epoch.map(|e| e.to_string()), "the state file was read");
             }
             Found::Nothing => tracing::info!("there is no state file yet"),
             Found::Unusable(why) => tracing::warn!(
@@ -234,7 +244,13 @@ impl Sidecar {
             let pause = match decision.action {
                 Action::Wait if steady && told_at.is_none() => STEADY,
                 Action::Wait => UNSETTLED,
-                _ => Duration::from_millis(5),
+                Action::Fence
+                | Action::Unfence { .. }
+                | Action::Adopt { .. }
+                | Action::Follow { .. }
+                | Action::Publish(_)
+                | Action::Withdraw
+                | Action::Close(_) => Duration::from_millis(5),
             };
             let woken = tokio::select! {
                 () = tokio::time::sleep(pause) => None,
@@ -448,10 +464,8 @@ impl Sidecar {
                 .first()
                 .map(|r| r.message(set))
                 .unwrap_or_default();
-            let answer = match &decision.action {
-                Action::Publish(grant) if grant.by_hand => Ok(words),
-                _ => Err(words),
-            };
+            let granted = matches!(&decision.action, Action::Publish(grant) if grant.by_hand);
+            let answer = if granted { Ok(words) } else { Err(words) };
             // A caller that hung up needs no answer.
             let _ = reply.send(answer);
         }
@@ -470,10 +484,10 @@ impl Sidecar {
             match lost_tail {
                 Some(0) => tracing::info!(host, port, %epoch, "following the master"),
                 Some(bytes) => {
-                    tracing::warn!(host, port, %epoch, bytes, "following the master; this many bytes of own history are given up")
+                    tracing::warn!(host, port, %epoch, bytes, "following the master; this many bytes of own history are given up");
                 }
                 None => {
-                    tracing::warn!(host, port, %epoch, "following the master; own history, of unknown length, is given up")
+                    tracing::warn!(host, port, %epoch, "following the master; own history, of unknown length, is given up");
                 }
             }
         }

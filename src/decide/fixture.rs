@@ -36,7 +36,7 @@ pub(super) fn policy() -> Policy {
     Policy {
         replicas: Some(3),
         discover: Duration::from_secs(30),
-        peer_wait: Duration::from_secs(300),
+        peer_wait: Duration::from_mins(5),
         link_grace: Duration::from_secs(5),
         max_lag: None,
     }
@@ -168,7 +168,10 @@ pub(super) fn peer(state: PeerState, ordinal: Ordinal) -> Peer {
         PeerState::Answered(report) if report.is_granted_master() => {
             report.server.as_ref().map(|s| s.run_id.clone())
         }
-        _ => None,
+        PeerState::Answered(_)
+        | PeerState::ServerOnly(_)
+        | PeerState::Missing
+        | PeerState::Silent(_) => None,
     };
     Peer {
         state,

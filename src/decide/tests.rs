@@ -149,7 +149,7 @@ fn table() -> Vec<Row> {
         m.intent = Some(Intent {
             epoch: epoch(2),
             run_id: "run-1".to_owned(),
-        })
+        });
     });
     add(row(
         "a promotion of unknown outcome is undone",

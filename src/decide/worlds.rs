@@ -13,6 +13,7 @@ use crate::topology::Ordinal;
 
 /// A member as an observer who sees everything knows it: the state, and how the peers see it.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "a few dozen, in a test")]
 enum Being {
     Answers(Member),
     Missing,
@@ -95,6 +96,7 @@ fn beings(ordinal: u32) -> Vec<Being> {
 }
 
 /// What must never be decided, whatever the world is.
+#[expect(clippy::too_many_lines, reason = "a rule after the other")]
 fn check(me: &Member, others: &[(Ordinal, &Being)], late: bool) {
     let mut snapshot = me.alone();
     for (ordinal, being) in others {

@@ -19,7 +19,7 @@ const NAMED: usize = 3;
 const FIRST: Duration = Duration::from_millis(100);
 
 /// Which words were said when. Words that come and go (a DNS server that fails now and then) are
-/// changes only once in [`AGAIN`].
+/// changes only once in `AGAIN`.
 #[derive(Debug)]
 pub struct Saying {
     begun: Time,

@@ -186,16 +186,15 @@ async fn one(
     match client.report(LIMIT).await {
         Ok(report) => {
             asked.client = Some(client);
-            match stranger(ask, ordinal, &report) {
-                Some(why) => asked.state = PeerState::Silent(why),
-                None => {
-                    // Whoever is followed already was verified when it was chosen.
-                    let here = format!("{}:{}", address.to_canonical(), ask.redis_port);
-                    if report.is_granted_master() && pointed_at != Some(here.as_str()) {
-                        asked.verified = Some(verify(ask, address).await);
-                    }
-                    asked.state = PeerState::Answered(Box::new(report));
+            if let Some(why) = stranger(ask, ordinal, &report) {
+                asked.state = PeerState::Silent(why);
+            } else {
+                // Whoever is followed already was verified when it was chosen.
+                let here = format!("{}:{}", address.to_canonical(), ask.redis_port);
+                if report.is_granted_master() && pointed_at != Some(here.as_str()) {
+                    asked.verified = Some(verify(ask, address).await);
                 }
+                asked.state = PeerState::Answered(Box::new(report));
             }
         }
         Err(error) => asked.state = server_only(ask, address, error.to_string()).await,

@@ -194,8 +194,8 @@ fn directories_that_are_missing_or_full() -> Result<()> {
     fs::create_dir(&full)?;
     member.run("mount", &["-t", "tmpfs", "-o", "size=4k", "tmpfs", &full])?;
     // The directory's own page is all there is.
-    let fill = format!("dd if=/dev/zero of={full}/fill bs=4k count=1 2>/dev/null || true");
-    member.run("sh", &["-c", &fill])?;
+    let dd = format!("dd if=/dev/zero of={full}/fill bs=4k count=1 2>/dev/null || true");
+    member.run("sh", &["-c", &dd])?;
     let conf = format!("{full}/redis.conf");
     ends(member, &["init"], &[("PODZERO_CONF", &conf)], 5, &full)?;
     let left = member.run("ls", &["-A", &full])?;

@@ -1,4 +1,4 @@
-//! A StatefulSet on one machine: what the tests (and later the demo) run podzero in.
+//! A `StatefulSet` on one machine: what the tests (and later the demo) run podzero in.
 //!
 //! Each member is what a pod is: a network namespace with an address of its own, a private `/run` and
 //! `/etc/resolv.conf`, and in it, in this order, `podzero init` to its end, `podzero sidecar` and a

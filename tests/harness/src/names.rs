@@ -1,7 +1,7 @@
 //! What the cluster's DNS knows: the pods' stable names, the headless Service, and its troubles.
 //!
 //! Follows the Kubernetes specification of DNS-based service discovery for a headless Service and its
-//! StatefulSet's pods. A pure model, changed live by tests; [`crate::dns`] serves it.
+//! `StatefulSet`'s pods. A pure model, changed live by tests; [`crate::dns`] serves it.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
