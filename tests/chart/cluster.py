@@ -46,7 +46,16 @@ def answer(path):
     if secret and path == f"/api/v1/namespaces/default/secrets/{secret[0]}":
         with open(secret[1], encoding="utf-8") as file:
             data = json.load(file)
-        meta = {"name": secret[0], "namespace": "default"}
+        # As Helm leaves it for the release `demo`; it touches nobody else's.
+        meta = {
+            "name": secret[0],
+            "namespace": "default",
+            "labels": {"app.kubernetes.io/managed-by": "Helm"},
+            "annotations": {
+                "meta.helm.sh/release-name": "demo",
+                "meta.helm.sh/release-namespace": "default",
+            },
+        }
         return {"kind": "Secret", "apiVersion": "v1", "metadata": meta, "data": data}
     return None
 

@@ -5,6 +5,8 @@ mod bad_input;
 mod data;
 mod dns;
 mod hands;
+mod network;
+mod plain;
 mod start;
 
 use anyhow::{Result, ensure};

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, ensure};
 
@@ -14,6 +15,13 @@ use crate::process::{Process, tail};
 use crate::sandbox::{DNS, Sandbox};
 use crate::set::{NAME, NAMESPACE, Shared};
 use crate::wait::SOON;
+
+/// A name for a pod's end of the wire. The kernel takes its time to remove one that is gone, so none
+/// is used twice.
+fn port() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("pod{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
 
 /// One pod of a set.
 #[derive(Debug)]
@@ -48,7 +56,7 @@ impl Member {
         if let Some(password) = &shared.password {
             fs::write(folder.join("password"), password)?;
         }
-        let sandbox = Sandbox::new(&shared.network, &format!("pod{ordinal}"), &folder)?;
+        let sandbox = Sandbox::new(&shared.network, &port(), &folder)?;
         sandbox.set_addresses(&shared.network, &addresses)?;
         Ok(Self {
             ordinal,
