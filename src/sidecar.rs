@@ -160,7 +160,10 @@ impl Sidecar {
             username: set.username.clone(),
             password: password.as_ref().map(|p| p.expose().to_owned()),
         };
-        let (file, memory, found) = StateFile::open(&set.data_dir, &identity);
+        let (file, mut memory, found) = StateFile::open(&set.data_dir, &identity);
+        // A grant from before a restart only forbids: its epoch stays seen, its target stays the one
+        // that is waited for, and a new grant is made of what is so now.
+        memory.grant = None;
         match &found {
             Found::Ours => {
                 tracing::info!(epoch = ?memory.epoch.map(|e| e.to_string()), "the state file was read");

@@ -261,8 +261,8 @@ fn old() -> bool {
 fn a_server_that_refuses_the_login_is_told_in_words() -> Result<()> {
     let mut set = set().members(1).password("right").make()?;
     set.start_all()?;
-    set.wait_for("ready", || {
-        ensure!(set.member(0).get("/readyz")?.code == 503, "ready");
+    set.wait_for("the server answers its sidecar", || {
+        ensure!(set.member(0).status()?.role() == "fenced", "not yet");
         Ok(())
     })?;
     let member = set.member_mut(0);
