@@ -38,6 +38,12 @@ pub struct Dns {
 impl Dns {
     /// Binds port 53 of each address and serves; returns when all are bound.
     pub fn start(names: Names, addresses: &[IpAddr]) -> Result<Self> {
+        let at: Vec<_> = addresses.iter().map(|a| SocketAddr::new(*a, 53)).collect();
+        Self::start_at(names, &at)
+    }
+
+    /// The same on ports that need no rights.
+    pub fn start_at(names: Names, addresses: &[SocketAddr]) -> Result<Self> {
         let (stop, stopped) = oneshot::channel();
         let (bound, is_bound) = std::sync::mpsc::channel();
         let addresses = addresses.to_vec();
@@ -79,9 +85,8 @@ impl Drop for Dns {
     }
 }
 
-async fn bind(server: &mut Server<Handler>, addresses: &[IpAddr]) -> Result<()> {
-    for &address in addresses {
-        let at = SocketAddr::new(address, 53);
+async fn bind(server: &mut Server<Handler>, addresses: &[SocketAddr]) -> Result<()> {
+    for &at in addresses {
         let udp = UdpSocket::bind(at).await;
         server.register_socket(udp.with_context(|| format!("binding UDP {at}"))?);
         let tcp = TcpListener::bind(at).await;
