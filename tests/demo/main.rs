@@ -15,7 +15,7 @@ use harness::names::Names;
 use harness::wait::{now, pause, wait_until};
 use pod::{Pod, Shared};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 fn main() -> ExitCode {
     match run() {
@@ -231,7 +231,7 @@ impl Demo {
             self.pods[0].socket(&self.shared).display()
         ));
         loop {
-            pause(Duration::from_secs(3600));
+            pause(Duration::from_hours(1));
         }
     }
 }
