@@ -25,6 +25,12 @@ pub enum WriteError {
         /// What the system said.
         source: io::Error,
     },
+    /// There is something at the path that is no file: replacing a device would break the machine.
+    #[error("{path:?} is not a regular file: name a file of its own with --conf")]
+    NotAFile {
+        /// Which path.
+        path: PathBuf,
+    },
     /// The file to put the fence into was not made by podzero.
     #[error(
         "{path:?} is not a configuration that podzero wrote: has CONFIG REWRITE replaced it? Mount its directory read-only in the server's container"
@@ -53,6 +59,11 @@ fn hint(source: &io::Error) -> &'static str {
 
 /// Writes the generated configuration. `Ok(false)`: it was there already, letter by letter.
 pub fn configuration(path: &Path, text: &str) -> Result<bool, WriteError> {
+    if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        return Err(WriteError::NotAFile {
+            path: path.to_owned(),
+        });
+    }
     if fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
         return Ok(false);
     }
@@ -187,6 +198,12 @@ mod tests {
             error.to_string(),
             "cannot create \"/nowhere/.redis.conf.podzero-new\" (is the directory there, and mounted?)"
         );
+    }
+
+    #[test]
+    fn a_device_is_not_replaced() {
+        let error = configuration(Path::new("/dev/null"), "x").expect_err("refused");
+        assert!(error.to_string().contains("not a regular file"), "{error}");
     }
 
     #[test]
