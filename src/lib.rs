@@ -59,6 +59,7 @@ pub mod init;
 pub mod log;
 pub mod metrics;
 pub mod observe;
+pub mod pod;
 pub mod publish;
 pub mod rdb;
 pub mod report;

@@ -1,32 +1,31 @@
 //! `podzero sidecar`: the loop of observe, decide, act, in one task that owns all state.
 
+mod start;
+mod voice;
+
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use self::voice::Voice;
 use crate::act::{Replication, act, prepare};
 use crate::clock::{self, Time};
-use crate::conf::login::replication_login;
-use crate::config::{AddressForm, AuthorityKind, MaxLag, SetArgs, SidecarArgs};
+use crate::config::SidecarArgs;
 use crate::decide::learn::{learn, own_report};
 use crate::decide::ready::{ReadyMemory, conditions, followed, lag};
 use crate::decide::{Action, Decision, Local, PeerState, Policy, Reason, Snapshot, View, decide};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::http::Servers;
 use crate::metrics::Metrics;
-use crate::observe::dns::Dns;
-use crate::observe::host::own_addresses;
 use crate::observe::info::ServerRole;
 use crate::observe::local::LocalServer;
 use crate::observe::members::{Ask, Members};
-use crate::observe::redis::Login;
 use crate::publish::{Published, Request, Shared, Turned};
-use crate::report::{LinkState, PeerReport, ReasonReport, Report};
-use crate::state_file::{Found, Memory, StateFile};
-use crate::topology::{Identity, Ordinal};
+use crate::report::{LinkState, PeerReport, Report};
+use crate::state_file::{Memory, StateFile};
+use crate::topology::Ordinal;
 
 /// Between two turns when all is well. Events wake the loop earlier.
 const STEADY: Duration = Duration::from_secs(1);
@@ -79,152 +78,12 @@ struct Sidecar {
     metrics: Arc<Metrics>,
     conf: std::path::PathBuf,
     answered_at: BTreeMap<Ordinal, u64>,
-    said: Vec<ReasonReport>,
-    error_said: Option<String>,
+    voice: Voice,
     pointed_at: Option<String>,
     resolve: Option<(Ordinal, oneshot::Sender<Result<String, String>>)>,
 }
 
-/// Flags that contradict one another are refused at the start.
-fn refuse_contradictions(set: &SetArgs) -> Result<(), Failure> {
-    if set.authority == AuthorityKind::Lease {
-        return Err(Failure::new(
-            Exit::Usage,
-            anyhow::anyhow!(
-                "--authority lease is not available in this release; use --authority ordinal"
-            ),
-        ));
-    }
-    if set.username.is_some() && set.password_file.is_none() {
-        return Err(Failure::new(
-            Exit::Usage,
-            anyhow::anyhow!(
-                "--username needs --password-file: podzero never logs in without a password"
-            ),
-        ));
-    }
-    Ok(())
-}
-
-/// The string by which the others know this member.
-fn announced(set: &SetArgs, identity: &Identity, own: &[IpAddr]) -> Result<String, Failure> {
-    match (set.address_form, own.first()) {
-        (AddressForm::Ip, Some(address)) => Ok(address.to_canonical().to_string()),
-        (AddressForm::Ip, None) => Err(Failure::new(
-            Exit::Environment,
-            anyhow::anyhow!("this pod's address is not known: set --pod-ip from status.podIPs"),
-        )),
-        (AddressForm::Name, _) => Ok(identity
-            .stable_name(identity.pod.ordinal())
-            .trim_end_matches('.')
-            .to_owned()),
-    }
-}
-
 impl Sidecar {
-    async fn start(args: &SidecarArgs) -> Result<Self, Failure> {
-        let set = &args.set;
-        refuse_contradictions(set)?;
-        let password = set
-            .password_file
-            .as_deref()
-            .map(crate::secret::read)
-            .transpose()
-            .or_exit(Exit::Environment)?;
-        let dns = Dns::new(&set.dns_server).or_exit(Exit::Environment)?;
-        let domain = set
-            .cluster_domain
-            .clone()
-            .or_else(|| dns.cluster_domain(&set.namespace))
-            .unwrap_or_else(|| "cluster.local".to_owned());
-        let identity = Identity {
-            pod: set.pod_name.clone(),
-            uid: set.pod_uid.clone(),
-            namespace: set.namespace.clone(),
-            service: set.service.clone(),
-            domain,
-        };
-        let me = identity.pod.ordinal();
-        if set.replicas.is_some_and(|n| me.0 >= n) {
-            tracing::warn!(pod = %identity.pod, replicas = set.replicas, "this pod's ordinal lies beyond --replicas");
-        }
-        crate::init::checks::data_dir(&set.data_dir).or_exit(Exit::Environment)?;
-        let own = if set.pod_ip.is_empty() {
-            own_addresses(&dns, &identity.stable_name(me)).await
-        } else {
-            set.pod_ip.clone()
-        };
-        let announce = announced(set, &identity, &own)?;
-        let (user, repl_password) = replication_login(&identity, password.as_ref());
-        let login = Login {
-            username: set.username.clone(),
-            password: password.as_ref().map(|p| p.expose().to_owned()),
-        };
-        let (file, mut memory, found) = StateFile::open(&set.data_dir, &identity);
-        // A grant from before a restart only forbids: its epoch stays seen, its target stays the one
-        // that is waited for, and a new grant is made of what is so now.
-        memory.grant = None;
-        match &found {
-            Found::Ours => {
-                tracing::info!(epoch = ?memory.epoch.map(|e| e.to_string()), "the state file was read");
-            }
-            Found::Nothing => tracing::info!("there is no state file yet"),
-            Found::Unusable(why) => tracing::warn!(
-                why,
-                "the state file cannot be used: what it knew is unknown"
-            ),
-        }
-        tracing::info!(
-            pod = %identity.pod, namespace = identity.namespace, service = identity.service,
-            domain = identity.domain, own = ?own, announce, replicas = set.replicas, authority = "ordinal",
-            username = login.username, password = password.is_some(), "the sidecar starts"
-        );
-        let lost = Arc::new(Notify::new());
-        let address = SocketAddr::new(set.redis_host, set.redis_port);
-        Ok(Self {
-            server: LocalServer::new(address, login.clone(), Arc::clone(&lost)),
-            ask: Ask {
-                identity,
-                own,
-                dns,
-                login,
-                redis_port: set.redis_port,
-                http_port: set.peer_http_port,
-                form: set.address_form,
-            },
-            policy: Policy {
-                replicas: set.replicas,
-                discover: args.discover,
-                peer_wait: args.peer_wait,
-                link_grace: args.link_grace,
-                max_lag: match args.max_lag {
-                    Some(MaxLag::Bytes(bytes)) => Some(bytes),
-                    Some(MaxLag::Off) | None => None,
-                },
-            },
-            members: Members::default(),
-            replication: Replication {
-                user,
-                password: repl_password,
-                announce,
-            },
-            memory,
-            file,
-            offset_written_at: Time::default(),
-            ready: ReadyMemory::default(),
-            lost,
-            started_at: clock::now(),
-            turned: Turned::default(),
-            metrics: Arc::new(Metrics::default()),
-            conf: set.conf.clone(),
-            answered_at: BTreeMap::new(),
-            said: Vec::new(),
-            error_said: None,
-            pointed_at: None,
-            resolve: None,
-        })
-    }
-
     async fn turn_until_told(
         &mut self,
         publish: &watch::Sender<Option<Arc<Published>>>,
@@ -317,7 +176,7 @@ impl Sidecar {
         self.answer_request(&decision);
         let set = self.ask.identity.pod.set().to_owned();
         let reasons: Vec<_> = decision.reasons.iter().map(|r| r.report(&set)).collect();
-        self.say(&decision, &reasons);
+        self.voice.say(&decision, &reasons, clock::now());
         if decision.action != Action::Wait {
             self.act(&decision.action, &snapshot).await;
         }
@@ -400,9 +259,10 @@ impl Sidecar {
             Ok(()) => true,
             Err(error) => {
                 self.metrics.state_file_errors.inc();
-                self.complain(
+                self.voice.complain(
                     &anyhow::Error::new(error),
                     "the state file cannot be written: nothing is promoted or followed",
+                    clock::now(),
                 );
                 // What is not remembered is not published either.
                 if let Some(written) = self.file.written() {
@@ -422,9 +282,10 @@ impl Sidecar {
         match crate::conf::write::refence(&self.conf) {
             Ok(true) => tracing::info!("the server runs: its configuration is the fence again"),
             Ok(false) => {}
-            Err(error) => self.complain(
+            Err(error) => self.voice.complain(
                 &anyhow::Error::new(error),
                 "the configuration could not be fenced again",
+                clock::now(),
             ),
         }
         match prepare(&mut self.server, run_id, &self.replication).await {
@@ -432,9 +293,10 @@ impl Sidecar {
                 user = self.replication.user,
                 "the server has the set's replication user"
             ),
-            Err(error) => self.complain(
+            Err(error) => self.voice.complain(
                 &anyhow::Error::new(error),
                 "the replication user could not be made on the local server",
+                clock::now(),
             ),
         }
     }
@@ -455,7 +317,10 @@ impl Sidecar {
                     self.metrics.lost_tail.inc_by(lost_tail.unwrap_or(0));
                 }
             }
-            Err(error) => self.complain(&anyhow::Error::new(error), "an action failed"),
+            Err(error) => {
+                self.voice
+                    .complain(&anyhow::Error::new(error), "an action failed", clock::now());
+            }
         }
     }
 
@@ -471,53 +336,6 @@ impl Sidecar {
             let answer = if granted { Ok(words) } else { Err(words) };
             // A caller that hung up needs no answer.
             let _ = reply.send(answer);
-        }
-    }
-
-    /// Logs a change of what is decided, once.
-    fn say(&mut self, decision: &Decision, reasons: &[ReasonReport]) {
-        if let Action::Follow {
-            lost_tail,
-            epoch,
-            host,
-            port,
-            ..
-        } = &decision.action
-        {
-            match lost_tail {
-                Some(0) => tracing::info!(host, port, %epoch, "following the master"),
-                Some(bytes) => {
-                    tracing::warn!(host, port, %epoch, bytes, "following the master; this many bytes of own history are given up");
-                }
-                None => {
-                    tracing::warn!(host, port, %epoch, "following the master; own history, of unknown length, is given up");
-                }
-            }
-        }
-        if reasons == self.said.as_slice() {
-            return;
-        }
-        let join = |all: &[ReasonReport]| {
-            all.iter()
-                .map(|r| r.message.as_str())
-                .collect::<Vec<_>>()
-                .join("; ")
-        };
-        let (was, now, action) = (join(&self.said), join(reasons), decision.action.as_str());
-        if decision.reasons.iter().any(Reason::needs_a_hand) {
-            tracing::warn!(action, reason = now, was, "changed");
-        } else {
-            tracing::info!(action, reason = now, was, "changed");
-        }
-        self.said = reasons.to_vec();
-    }
-
-    /// Logs an error, once per change.
-    fn complain(&mut self, error: &anyhow::Error, what: &'static str) {
-        let words = format!("{error:#}");
-        if self.error_said.as_deref() != Some(words.as_str()) {
-            tracing::warn!(error = words, what, "failed");
-            self.error_said = Some(words);
         }
     }
 

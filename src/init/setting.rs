@@ -14,13 +14,10 @@ use crate::conf::render::{Follow, Wanted};
 use crate::config::SetArgs;
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::observe::dns::Dns;
-use crate::observe::host::own_addresses;
 use crate::observe::redis::Login;
+use crate::pod;
 use crate::secret::Secret;
-use crate::topology::{Identity, Ordinal};
-
-/// The domain where neither a flag nor resolv.conf says one.
-const USUAL_DOMAIN: &str = "cluster.local";
+use crate::topology::Ordinal;
 
 /// The user whom servers have from the start, guarded by `requirepass`.
 const DEFAULT_USER: &str = "default";
@@ -47,25 +44,9 @@ impl Setting {
         password: Option<Secret>,
     ) -> Result<Self, Failure> {
         let dns = Dns::new(&set.dns_server).or_exit(Exit::Environment)?;
-        let from_search = dns.cluster_domain(&set.namespace);
-        let (domain, source) = match (&set.cluster_domain, from_search) {
-            (Some(domain), _) => (domain.clone(), "--cluster-domain"),
-            (None, Some(domain)) => (domain, "the search list of resolv.conf"),
-            (None, None) => (USUAL_DOMAIN.to_owned(), "nobody said, so the usual one"),
-        };
-        let identity = Identity {
-            pod: set.pod_name.clone(),
-            uid: set.pod_uid.clone(),
-            namespace: set.namespace.clone(),
-            service: set.service.clone(),
-            domain,
-        };
+        let (identity, domain_from) = pod::identity(set, &dns);
         let own_name = identity.stable_name(identity.pod.ordinal());
-        let own = if set.pod_ip.is_empty() {
-            own_addresses(&dns, &own_name).await
-        } else {
-            set.pod_ip.clone()
-        };
+        let own = pod::addresses(set, &dns, &identity).await;
         let Some(first) = own.first() else {
             let error = anyhow!(
                 "no address of this pod is known: its name {own_name} does not resolve and the host has only the loopback; give --pod-ip (status.podIPs of the downward API)"
@@ -74,7 +55,7 @@ impl Setting {
         };
         info!(
             name = own_name,
-            domain_from = source,
+            domain_from,
             address = %first,
             "this pod is known to the others by its name and address"
         );
@@ -86,10 +67,7 @@ impl Setting {
         Ok(Self {
             announce: spelled(set.address_form, announced, &own_name),
             replication: replication_login(&identity, password.as_ref()),
-            login: Login {
-                username: set.username.clone(),
-                password: password.as_ref().map(|p| p.expose().to_owned()),
-            },
+            login: pod::login(set, password.as_ref()),
             here: Here { identity, dns, own },
             base,
             password,

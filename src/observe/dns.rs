@@ -1,9 +1,8 @@
 //! Asking DNS: the one file that imports `hickory-resolver`.
 //!
-//! Owns the difference between "the answer is no" and "could not ask". Nothing is kept: neither
-//! negative answers nor positive ones past their TTL, because none are cached at all. A name is
-//! asked for at most a few times a second, and a member that comes back with a new address must be
-//! seen at once. `/etc/hosts` is not read: in a pod it holds the pod's own name.
+//! Owns the difference between "the answer is no" and "could not ask". Nothing is kept here: each
+//! lookup asks. How often to ask is [`super::names`]'. `/etc/hosts` is not read: in a pod it holds
+//! the pod's own name.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -44,6 +43,25 @@ pub enum Answer {
     NoAddress,
     /// No DNS server could be asked, and why (SERVFAIL, a time-out, refused): nothing is known.
     Unknown(String),
+}
+
+/// An answer, and for how long its addresses may be kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// What DNS says.
+    pub answer: Answer,
+    /// The least TTL of its records; without a meaning where there are none.
+    pub ttl: Duration,
+}
+
+impl From<Answer> for Told {
+    /// An answer without records, which shortens nothing.
+    fn from(answer: Answer) -> Self {
+        Self {
+            answer,
+            ttl: Duration::MAX,
+        }
+    }
 }
 
 /// An IP version.
@@ -148,12 +166,19 @@ impl Dns {
 
     /// Asks for the addresses of an absolute name (it ends in a dot). Takes at most about 2 s.
     pub async fn lookup(&self, name: &str, first: Family) -> Answer {
+        self.lookup_with_ttl(name, first).await.answer
+    }
+
+    /// The same, with the time for which addresses may be kept.
+    pub async fn lookup_with_ttl(&self, name: &str, first: Family) -> Told {
         let name = match Name::from_ascii(name) {
             Ok(mut name) => {
                 name.set_fqdn(true);
                 name
             }
-            Err(error) => return Answer::Unknown(format!("{name:?} is not a DNS name: {error}")),
+            Err(error) => {
+                return Answer::Unknown(format!("{name:?} is not a DNS name: {error}")).into();
+            }
         };
         let (first, second) = match first {
             Family::V4 => (RecordType::A, RecordType::AAAA),
@@ -162,10 +187,10 @@ impl Dns {
         // Both questions are under way before the first answer is waited for.
         let mut second = self.ask(&name, second);
         let first = best(&mut self.ask(&name, first)).await;
-        let second = if matches!(first, Answer::Addresses(_)) {
+        let second = if matches!(first.answer, Answer::Addresses(_)) {
             timeout(SECOND_FAMILY, best(&mut second))
                 .await
-                .unwrap_or(Answer::NoAddress)
+                .unwrap_or(Answer::NoAddress.into())
         } else {
             best(&mut second).await
         };
@@ -173,7 +198,7 @@ impl Dns {
     }
 
     /// Asks every server at once: one that is dead costs nothing while another lives.
-    fn ask(&self, name: &Name, kind: RecordType) -> JoinSet<Answer> {
+    fn ask(&self, name: &Name, kind: RecordType) -> JoinSet<Told> {
         self.servers
             .iter()
             .map(|server| {
@@ -185,23 +210,27 @@ impl Dns {
 }
 
 /// The first answer that says something; that nobody could be asked only when all say so.
-async fn best(asked: &mut JoinSet<Answer>) -> Answer {
+async fn best(asked: &mut JoinSet<Told>) -> Told {
     let mut why = Vec::new();
-    while let Some(answer) = asked.join_next().await {
-        match answer {
-            Ok(Answer::Unknown(text)) => why.push(text),
+    while let Some(told) = asked.join_next().await {
+        match told {
+            Ok(Told {
+                answer: Answer::Unknown(text),
+                ..
+            }) => why.push(text),
             Ok(known) => return known,
             Err(error) => why.push(error.to_string()),
         }
     }
-    Answer::Unknown(why.join("; "))
+    Answer::Unknown(why.join("; ")).into()
 }
 
 /// What the answers for both families say together. Addresses are an answer whatever became of the
 /// other question; a "no" needs both.
-fn both(first: Answer, second: Answer) -> Answer {
+fn both(first: Told, second: Told) -> Told {
     use Answer::{Addresses, Missing, NoAddress, Unknown};
-    match (first, second) {
+    let ttl = first.ttl.min(second.ttl);
+    let answer = match (first.answer, second.answer) {
         (Addresses(mut first), Addresses(second)) => {
             first.extend(second);
             Addresses(first)
@@ -213,7 +242,8 @@ fn both(first: Answer, second: Answer) -> Answer {
         }
         (Missing, Missing) => Missing,
         (NoAddress, NoAddress | Missing) | (Missing, NoAddress) => NoAddress,
-    }
+    };
+    Told { answer, ttl }
 }
 
 impl Server {
@@ -237,24 +267,26 @@ impl Server {
         })
     }
 
-    async fn ask(&self, name: Name, kind: RecordType) -> Answer {
+    async fn ask(&self, name: Name, kind: RecordType) -> Told {
         let udp = self.ask_over(&self.udp, name.clone(), kind).await;
-        if !matches!(udp, Answer::Unknown(_)) {
+        if !matches!(udp.answer, Answer::Unknown(_)) {
             return udp;
         }
         // Truncated, lost or refused over UDP: TCP takes another way through most networks. When it
         // fails too, what UDP said tells more: many servers listen on UDP alone.
-        match self.ask_over(&self.tcp, name, kind).await {
-            Answer::Unknown(_) => udp,
-            known @ (Answer::Addresses(_) | Answer::Missing | Answer::NoAddress) => known,
+        let tcp = self.ask_over(&self.tcp, name, kind).await;
+        if matches!(tcp.answer, Answer::Unknown(_)) {
+            udp
+        } else {
+            tcp
         }
     }
 
-    async fn ask_over(&self, resolver: &TokioResolver, name: Name, kind: RecordType) -> Answer {
+    async fn ask_over(&self, resolver: &TokioResolver, name: Name, kind: RecordType) -> Told {
         let server = self.address;
         match timeout(TRY, resolver.lookup(name, kind)).await {
             Err(_) | Ok(Err(NetError::Timeout)) => {
-                Answer::Unknown(format!("the DNS server {server} does not answer"))
+                Answer::Unknown(format!("the DNS server {server} does not answer")).into()
             }
             Ok(Ok(found)) => {
                 let mut addresses: Vec<_> = found
@@ -265,12 +297,16 @@ impl Server {
                 addresses.sort_unstable();
                 addresses.dedup();
                 if addresses.is_empty() {
-                    Answer::NoAddress
-                } else {
-                    Answer::Addresses(addresses)
+                    return Answer::NoAddress.into();
+                }
+                // Of a chain of aliases the shortest-lived part counts.
+                let ttl = found.answers().iter().map(|record| record.ttl).min();
+                Told {
+                    answer: Answer::Addresses(addresses),
+                    ttl: Duration::from_secs(ttl.unwrap_or(0).into()),
                 }
             }
-            Ok(Err(error)) => no(server, &error),
+            Ok(Err(error)) => no(server, &error).into(),
         }
     }
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::dns::{Answer, Dns, Family};
-use super::info::ServerRole;
+use super::info::{ServerInfo, ServerRole};
+use super::names::Name;
 use super::peers::PeerClient;
 use super::redis::{Connection, Login};
 use crate::clock::{self, Time};
@@ -46,9 +47,18 @@ pub struct Ask {
 /// What is known of the peers between two turns.
 #[derive(Default)]
 pub struct Members {
-    clients: HashMap<Ordinal, PeerClient>,
+    contacts: HashMap<Ordinal, Contact>,
+    service: Name,
+    own_name: Name,
     kinds: HashMap<Ordinal, (u8, Time)>,
     seen: u32,
+}
+
+/// How one peer is reached.
+#[derive(Default)]
+struct Contact {
+    name: Name,
+    client: Option<PeerClient>,
 }
 
 struct Asked {
@@ -56,7 +66,7 @@ struct Asked {
     state: PeerState,
     address: Option<IpAddr>,
     verified: Option<Result<String, String>>,
-    client: Option<PeerClient>,
+    contact: Contact,
 }
 
 impl Members {
@@ -70,31 +80,37 @@ impl Members {
     ) -> (BTreeMap<Ordinal, Peer>, bool) {
         let me = ask.identity.pod.ordinal();
         let family = ask.own.first().map_or(Family::V4, |a| Family::of(*a));
-        let listed = match ask.dns.lookup(&ask.identity.service_name(), family).await {
+        let expected = self.seen.max(me.0 + 1).max(replicas.unwrap_or(0)).min(MOST);
+        let mut asking = JoinSet::new();
+        let mut begin = |ordinals: std::ops::Range<u32>| {
+            for ordinal in ordinals.map(Ordinal).filter(|o| *o != me) {
+                let contact = self.contacts.remove(&ordinal).unwrap_or_default();
+                let (ask, pointed_at) = (ask.clone(), pointed_at.map(ToOwned::to_owned));
+                asking.spawn(async move {
+                    one(&ask, ordinal, family, contact, pointed_at.as_deref()).await
+                });
+            }
+        };
+        // One name past those expected, so that a set that grows is noticed.
+        begin(0..expected + 1);
+        let (service, own) = (ask.identity.service_name(), ask.identity.stable_name(me));
+        let (listed, own_name) = tokio::join!(
+            self.service.look_up(&ask.dns, &service, family),
+            self.own_name.look_up(&ask.dns, &own, family)
+        );
+        let listed = match listed {
             Answer::Addresses(addresses) => {
                 let v4 = addresses.iter().filter(|a| a.is_ipv4()).count();
                 u32::try_from(v4.max(addresses.len() - v4)).unwrap_or(MOST)
             }
             Answer::Missing | Answer::NoAddress | Answer::Unknown(_) => 0,
         };
-        let expected = self.seen.max(me.0 + 1).max(replicas.unwrap_or(0));
-        // One name past those expected, so that a set that grows is noticed.
-        let probe = expected.max(listed).saturating_add(1).min(MOST);
-        let mut asking = JoinSet::new();
-        for ordinal in (0..probe).map(Ordinal).filter(|o| *o != me) {
-            let (ask, client) = (ask.clone(), self.clients.remove(&ordinal));
-            let pointed_at = pointed_at.map(ToOwned::to_owned);
-            asking.spawn(
-                async move { one(&ask, ordinal, family, client, pointed_at.as_deref()).await },
-            );
-        }
-        let own_name = ask.dns.lookup(&ask.identity.stable_name(me), family).await;
+        begin(expected + 1..listed.min(MOST) + 1);
+        let own_name_resolves = matches!(own_name, Answer::Addresses(_));
         let mut peers = BTreeMap::new();
         while let Some(asked) = asking.join_next().await {
             let Ok(asked) = asked else { continue };
-            if let Some(client) = asked.client {
-                self.clients.insert(asked.ordinal, client);
-            }
+            self.contacts.insert(asked.ordinal, asked.contact);
             if asked.address.is_some() {
                 self.seen = self.seen.max(asked.ordinal.0 + 1);
             }
@@ -128,7 +144,7 @@ impl Members {
                 },
             );
         }
-        (peers, matches!(own_name, Answer::Addresses(_)))
+        (peers, own_name_resolves)
     }
 
     fn since(&mut self, ordinal: Ordinal, state: &PeerState) -> Time {
@@ -153,18 +169,18 @@ async fn one(
     ask: &Ask,
     ordinal: Ordinal,
     family: Family,
-    client: Option<PeerClient>,
+    contact: Contact,
     pointed_at: Option<&str>,
 ) -> Asked {
-    let name = ask.identity.stable_name(ordinal);
     let mut asked = Asked {
         ordinal,
         state: PeerState::Missing,
         address: None,
         verified: None,
-        client: None,
+        contact,
     };
-    let address = match ask.dns.lookup(&name, family).await {
+    let name = ask.identity.stable_name(ordinal);
+    let address = match asked.contact.name.look_up(&ask.dns, &name, family).await {
         Answer::Addresses(addresses) => addresses[0],
         Answer::Missing | Answer::NoAddress => return asked,
         Answer::Unknown(why) => {
@@ -172,34 +188,47 @@ async fn one(
             return asked;
         }
     };
-    if !can_be_a_peer(address, &ask.own) {
+    if can_be_a_peer(address, &ask.own) {
+        asked.address = Some(address);
+        asked.state = report(ask, ordinal, address, &mut asked.contact.client).await;
+    } else {
         asked.state = PeerState::Silent(format!(
             "DNS leads from {name} to {address}, which is this pod itself or nobody"
         ));
-        return asked;
     }
-    asked.address = Some(address);
-    let http = SocketAddr::new(address, ask.http_port);
-    let mut client = client
-        .filter(|c| c.address() == http)
-        .unwrap_or_else(|| PeerClient::new(http));
-    match client.report(LIMIT).await {
-        Ok(report) => {
-            asked.client = Some(client);
-            if let Some(why) = stranger(ask, ordinal, &report) {
-                asked.state = PeerState::Silent(why);
-            } else {
-                // Whoever is followed already was verified when it was chosen.
-                let here = format!("{}:{}", address.to_canonical(), ask.redis_port);
-                if report.is_granted_master() && pointed_at != Some(here.as_str()) {
-                    asked.verified = Some(verify(ask, address).await);
-                }
-                asked.state = PeerState::Answered(Box::new(report));
-            }
+    if let PeerState::Answered(report) = &asked.state {
+        asked.contact.name.is_right();
+        // Whoever is followed already was verified when it was chosen.
+        let here = format!("{}:{}", address.to_canonical(), ask.redis_port);
+        if report.is_granted_master() && pointed_at != Some(here.as_str()) {
+            asked.verified = Some(verify(ask, address).await);
         }
-        Err(error) => asked.state = server_only(ask, address, error.to_string()).await,
+    } else {
+        asked.contact.name.is_doubtful();
     }
     asked
+}
+
+/// What the sidecar at the address says; without one, what its server does.
+async fn report(
+    ask: &Ask,
+    ordinal: Ordinal,
+    address: IpAddr,
+    client: &mut Option<PeerClient>,
+) -> PeerState {
+    let http = SocketAddr::new(address, ask.http_port);
+    let mut asked = client
+        .take()
+        .filter(|c| c.address() == http)
+        .unwrap_or_else(|| PeerClient::new(http));
+    match asked.report(LIMIT).await {
+        Ok(report) => {
+            *client = Some(asked);
+            stranger(ask, ordinal, &report)
+                .map_or_else(|| PeerState::Answered(Box::new(report)), PeerState::Silent)
+        }
+        Err(error) => server_only(ask, address, error.to_string()).await,
+    }
 }
 
 /// Why the report is not that of the expected member: an address can be reused by a stranger.
@@ -217,9 +246,27 @@ fn stranger(ask: &Ask, ordinal: Ordinal, report: &Report) -> Option<String> {
     })
 }
 
+/// Whether a master answers at the address, by its run id.
 async fn verify(ask: &Ask, address: IpAddr) -> Result<String, String> {
+    let info = server(ask, address).await?;
+    if info.role == ServerRole::Master {
+        Ok(info.run_id)
+    } else {
+        Err(format!("the server at {address} is no master"))
+    }
+}
+
+async fn server_only(ask: &Ask, address: IpAddr, why: String) -> PeerState {
+    server(ask, address).await.map_or_else(
+        |_| PeerState::Silent(why),
+        |info| PeerState::ServerOnly(Box::new(info)),
+    )
+}
+
+/// What a peer's server says of itself.
+async fn server(ask: &Ask, address: IpAddr) -> Result<ServerInfo, String> {
     let server = SocketAddr::new(address, ask.redis_port);
-    let info = tokio::time::timeout(LIMIT, async {
+    tokio::time::timeout(LIMIT, async {
         Connection::open(server, &ask.login, LIMIT, None)
             .await?
             .info()
@@ -227,25 +274,5 @@ async fn verify(ask: &Ask, address: IpAddr) -> Result<String, String> {
     })
     .await
     .map_err(|_| format!("{server} did not answer within {LIMIT:?}"))?
-    .map_err(|e| e.to_string())?;
-    if info.role == ServerRole::Master {
-        Ok(info.run_id)
-    } else {
-        Err(format!("the server at {server} is no master"))
-    }
-}
-
-async fn server_only(ask: &Ask, address: IpAddr, why: String) -> PeerState {
-    let server = SocketAddr::new(address, ask.redis_port);
-    let info = tokio::time::timeout(LIMIT, async {
-        Connection::open(server, &ask.login, LIMIT, None)
-            .await?
-            .info()
-            .await
-    })
-    .await;
-    match info {
-        Ok(Ok(info)) => PeerState::ServerOnly(Box::new(info)),
-        Ok(Err(_)) | Err(_) => PeerState::Silent(why),
-    }
+    .map_err(|e| e.to_string())
 }

@@ -5,5 +5,6 @@ pub mod host;
 pub mod info;
 pub mod local;
 pub mod members;
+pub mod names;
 pub mod peers;
 pub mod redis;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use harness::Observer;
 use harness::names::Trouble;
 
@@ -98,6 +98,35 @@ fn s21_without_the_headless_service_the_wait_says_so() -> Result<()> {
         "init must not fail for it"
     );
     Ok(())
+}
+
+#[test]
+fn a_settled_set_asks_for_addresses_less_often_than_it_looks() -> Result<()> {
+    let set = set().start()?;
+    let looks = || -> Result<u64> {
+        let page = set.member(0).get("/metrics")?.body;
+        let line = page
+            .lines()
+            .find(|l| l.starts_with("podzero_loop_turns_total"))
+            .and_then(|l| l.rsplit(' ').next());
+        Ok(line.context("no podzero_loop_turns_total")?.parse()?)
+    };
+    let asked = || set.names().queries("redis-0");
+    let before = (looks()?, asked());
+    set.wait_for("pod-0 looked eight times", || {
+        ensure!(looks()? >= before.0 + 8, "not yet");
+        Ok(())
+    })?;
+    let (more_looks, more_asked) = (looks()? - before.0, asked() - before.1);
+    // Three members look; each would ask for both families every time.
+    ensure!(
+        more_asked < more_looks * 3,
+        "{more_asked} questions for one name in {more_looks} looks of each member"
+    );
+    set.wait_for("addresses are asked for again after their TTL", || {
+        ensure!(asked() > before.1 + more_asked, "not yet");
+        Ok(())
+    })
 }
 
 #[test]

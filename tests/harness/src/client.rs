@@ -75,6 +75,24 @@ impl Conn {
         Ok(Info::parse(&text))
     }
 
+    /// Tries a write; gives the replication ID of the history that accepted it, or nothing when the
+    /// server refused. An error means that nobody knows.
+    pub fn try_write(&mut self) -> Result<Option<String>> {
+        let mut pipe = redis::pipe();
+        pipe.atomic()
+            .cmd("SET")
+            .arg("observer")
+            .arg("1")
+            .ignore()
+            .cmd("INFO")
+            .arg("replication");
+        match pipe.query::<(String,)>(&mut self.0) {
+            Ok((info,)) => Ok(Some(Info::parse(&info).get("master_replid").to_owned())),
+            Err(error) if error.code().is_some() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Writes `count` keys `<prefix>:<n>` in one go; all are acknowledged.
     pub fn fill(&mut self, prefix: &str, count: usize) -> Result<()> {
         let mut pipe = redis::pipe();

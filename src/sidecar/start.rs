@@ -1,0 +1,145 @@
+//! What the sidecar finds out and refuses before its first turn.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::anyhow;
+use tokio::sync::Notify;
+
+use super::Sidecar;
+use super::voice::Voice;
+use crate::act::Replication;
+use crate::clock::{self, Time};
+use crate::conf::login::replication_login;
+use crate::config::{AddressForm, AuthorityKind, MaxLag, SetArgs, SidecarArgs};
+use crate::decide::Policy;
+use crate::decide::ready::ReadyMemory;
+use crate::exit::{Exit, Failure, OrExit as _};
+use crate::metrics::Metrics;
+use crate::observe::dns::Dns;
+use crate::observe::local::LocalServer;
+use crate::observe::members::{Ask, Members};
+use crate::pod;
+use crate::publish::Turned;
+use crate::state_file::{Found, StateFile};
+use crate::topology::Identity;
+
+/// Flags that contradict one another are refused at the start.
+fn refuse_contradictions(set: &SetArgs) -> Result<(), Failure> {
+    if set.authority == AuthorityKind::Lease {
+        return Err(Failure::new(
+            Exit::Usage,
+            anyhow!("--authority lease is not available in this release; use --authority ordinal"),
+        ));
+    }
+    if set.username.is_some() && set.password_file.is_none() {
+        return Err(Failure::new(
+            Exit::Usage,
+            anyhow!("--username needs --password-file: podzero never logs in without a password"),
+        ));
+    }
+    Ok(())
+}
+
+/// The string by which the others know this member.
+fn announced(set: &SetArgs, identity: &Identity, own: &[IpAddr]) -> Result<String, Failure> {
+    match (set.address_form, own.first()) {
+        (AddressForm::Ip, Some(address)) => Ok(address.to_canonical().to_string()),
+        (AddressForm::Ip, None) => Err(Failure::new(
+            Exit::Environment,
+            anyhow!("this pod's address is not known: set --pod-ip from status.podIPs"),
+        )),
+        (AddressForm::Name, _) => Ok(identity
+            .stable_name(identity.pod.ordinal())
+            .trim_end_matches('.')
+            .to_owned()),
+    }
+}
+
+impl Sidecar {
+    /// Reads what there is; talks to nobody but DNS.
+    pub(super) async fn start(args: &SidecarArgs) -> Result<Self, Failure> {
+        let set = &args.set;
+        refuse_contradictions(set)?;
+        let password = set
+            .password_file
+            .as_deref()
+            .map(crate::secret::read)
+            .transpose()
+            .or_exit(Exit::Environment)?;
+        let dns = Dns::new(&set.dns_server).or_exit(Exit::Environment)?;
+        let (identity, domain_from) = pod::identity(set, &dns);
+        let me = identity.pod.ordinal();
+        if set.replicas.is_some_and(|n| me.0 >= n) {
+            tracing::warn!(pod = %identity.pod, replicas = set.replicas, "this pod's ordinal lies beyond --replicas");
+        }
+        crate::init::checks::data_dir(&set.data_dir).or_exit(Exit::Environment)?;
+        let own = pod::addresses(set, &dns, &identity).await;
+        let announce = announced(set, &identity, &own)?;
+        let (user, repl_password) = replication_login(&identity, password.as_ref());
+        let login = pod::login(set, password.as_ref());
+        let (file, mut memory, found) = StateFile::open(&set.data_dir, &identity);
+        // A grant from before a restart only forbids: its epoch stays seen, its target stays the one
+        // that is waited for, and a new grant is made of what is so now.
+        memory.grant = None;
+        match &found {
+            Found::Ours => {
+                tracing::info!(epoch = ?memory.epoch.map(|e| e.to_string()), "the state file was read");
+            }
+            Found::Nothing => tracing::info!("there is no state file yet"),
+            Found::Unusable(why) => tracing::warn!(
+                why,
+                "the state file cannot be used: what it knew is unknown"
+            ),
+        }
+        tracing::info!(
+            pod = %identity.pod, namespace = identity.namespace, service = identity.service,
+            domain = identity.domain, domain_from, own = ?own, announce, replicas = set.replicas, authority = "ordinal",
+            username = login.username, password = password.is_some(), "the sidecar starts"
+        );
+        let lost = Arc::new(Notify::new());
+        let address = SocketAddr::new(set.redis_host, set.redis_port);
+        Ok(Self {
+            server: LocalServer::new(address, login.clone(), Arc::clone(&lost)),
+            ask: Ask {
+                identity,
+                own,
+                dns,
+                login,
+                redis_port: set.redis_port,
+                http_port: set.peer_http_port,
+                form: set.address_form,
+            },
+            policy: Policy {
+                replicas: set.replicas,
+                discover: args.discover,
+                peer_wait: args.peer_wait,
+                link_grace: args.link_grace,
+                max_lag: match args.max_lag {
+                    Some(MaxLag::Bytes(bytes)) => Some(bytes),
+                    Some(MaxLag::Off) | None => None,
+                },
+            },
+            members: Members::default(),
+            replication: Replication {
+                user,
+                password: repl_password,
+                announce,
+            },
+            memory,
+            file,
+            offset_written_at: Time::default(),
+            ready: ReadyMemory::default(),
+            lost,
+            started_at: clock::now(),
+            turned: Turned::default(),
+            metrics: Arc::new(Metrics::default()),
+            conf: set.conf.clone(),
+            answered_at: BTreeMap::new(),
+            voice: Voice::default(),
+            pointed_at: None,
+            resolve: None,
+        })
+    }
+}
