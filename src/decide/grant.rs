@@ -69,9 +69,7 @@ pub fn step(view: &View<'_>) -> Decision {
 /// A person's word: refused, with the reason, where there is nothing to decide.
 pub fn by_hand(view: &View<'_>, keep: Ordinal) -> Result<Grant, String> {
     let Some(target) = view.report(keep) else {
-        return Err(format!(
-            "the sidecar of the pod with ordinal {keep} does not answer"
-        ));
+        return Err(format!("the sidecar of {} does not answer", view.pod(keep)));
     };
     if target.terminating {
         return Err(format!("{} is being stopped", target.pod));
@@ -153,9 +151,7 @@ fn pending(view: &View<'_>, grant: &Grant) -> Decision {
             match masterless(view) {
                 Ok((again, _)) if again == grant.target => {}
                 Ok((other, _)) => {
-                    return ends(format!(
-                        "the latest answers choose the pod with ordinal {other}"
-                    ));
+                    return ends(format!("the latest answers choose {}", view.pod(other)));
                 }
                 Err(reason) => return ends(format!("it is no longer right ({})", reason.code())),
             }
@@ -309,7 +305,10 @@ fn wait_for_members(view: &View<'_>) -> Result<Vec<String>, Reason> {
                     Some(PeerState::ServerOnly(_)) => "its sidecar does not answer".to_owned(),
                     Some(PeerState::Answered(_)) | None => "it has not been asked yet".to_owned(),
                 };
-                (format!("ordinal {ordinal}: {why}"), peer.map(|p| p.since))
+                (
+                    format!("{}: {why}", view.pod(ordinal)),
+                    peer.map(|p| p.since),
+                )
             }
         };
         let since = since.unwrap_or(view.snapshot.process_started_at);

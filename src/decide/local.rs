@@ -110,9 +110,7 @@ fn adoptable(view: &View<'_>) -> Result<Epoch, String> {
     let expected = view.policy.replicas.unwrap_or(0);
     let known = |o: Ordinal| o == view.snapshot.me || view.snapshot.peers.contains_key(&o);
     if let Some(unasked) = (0..expected).map(Ordinal).find(|o| !known(*o)) {
-        return Err(format!(
-            "the member with ordinal {unasked} has not been asked yet"
-        ));
+        return Err(format!("{} has not been asked yet", view.pod(unasked)));
     }
     for (ordinal, peer) in &view.snapshot.peers {
         match &peer.state {
@@ -129,18 +127,15 @@ fn adoptable(view: &View<'_>) -> Result<Epoch, String> {
             PeerState::Answered(_) => {}
             PeerState::ServerOnly(_) => {
                 return Err(format!(
-                    "the sidecar of the member with ordinal {ordinal} does not answer"
+                    "the sidecar of {} does not answer",
+                    view.pod(*ordinal)
                 ));
             }
             PeerState::Missing => {
-                return Err(format!(
-                    "the name of the member with ordinal {ordinal} does not exist"
-                ));
+                return Err(format!("the name of {} does not exist", view.pod(*ordinal)));
             }
             PeerState::Silent(why) => {
-                return Err(format!(
-                    "the member with ordinal {ordinal} does not answer: {why}"
-                ));
+                return Err(format!("{} does not answer: {why}", view.pod(*ordinal)));
             }
         }
     }

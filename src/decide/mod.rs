@@ -214,6 +214,12 @@ impl<'a> View<'a> {
         std::iter::once(self.own).chain(peers)
     }
 
+    /// The name of one member's pod.
+    pub fn pod(&self, ordinal: Ordinal) -> String {
+        let set = self.own.pod.rsplit_once('-').map_or("", |(set, _)| set);
+        format!("{set}-{ordinal}")
+    }
+
     /// The report of one member.
     pub fn report(&self, ordinal: Ordinal) -> Option<&'a Report> {
         self.reports().find(|report| report.ordinal == ordinal)

@@ -111,7 +111,13 @@ impl PeerClient {
             .header("host", address.to_string())
             .body(Empty::new())
             .map_err(|e| broken(&e))?;
-        let response = sender.send_request(request).await.map_err(|e| broken(&e))?;
+        let response = sender.send_request(request).await.map_err(|e| {
+            if e.is_parse() {
+                PeerError::NotPodzero(address, format!("it does not speak HTTP ({e})"))
+            } else {
+                broken(&e)
+            }
+        })?;
         let status = response.status();
         let body = Limited::new(response.into_body(), LONGEST)
             .collect()

@@ -1,12 +1,16 @@
 //! Wrong settings, files and neighbours: a clear error with its exit code, or a wait in words.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Output;
 
 use anyhow::{Result, ensure};
 use harness::{Member, Set};
 
 use crate::set;
+
+/// A user without rights.
+const ORDINARY: u32 = 65534;
 
 fn one() -> Result<Set> {
     set().members(1).make()
@@ -201,6 +205,100 @@ fn directories_that_are_missing_or_full() -> Result<()> {
     let left = member.run("ls", &["-A", &full])?;
     ensure!(left.trim() == "fill", "a half-written file stays: {left}");
     Ok(())
+}
+
+#[test]
+fn a_directory_of_somebody_else_is_told_with_the_way_out() -> Result<()> {
+    let set = one()?;
+    let member = set.member(0);
+    fs::set_permissions(member.path("run/conf"), fs::Permissions::from_mode(0o777))?;
+    for words in ["init", "sidecar"] {
+        let output = member.podzero_as(Some(ORDINARY), &[words]).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.code() == Some(5)
+                && said.contains("fsGroup")
+                && said.contains(&ORDINARY.to_string())
+                && said.contains(&member.data().display().to_string()),
+            "{words}: {} {said}",
+            output.status
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn neighbours_that_are_no_redis_are_not_taken_for_one() -> Result<()> {
+    let mut set = set().start()?;
+    crate::write_everywhere(&set, 0, "noise", 20)?;
+    set.member_mut(2).kill()?;
+    // Whatever is said to it, on either port, it answers with the same words.
+    let noise = "import socket,threading\n\
+        def serve(p):\n\
+        \x20s=socket.create_server(('',p));s.listen(64)\n\
+        \x20while True:\n\
+        \x20\x20c,_=s.accept();c.recv(65536);c.sendall(b'220 mail.example ESMTP\\r\\n'*1000);c.close()\n\
+        threading.Thread(target=serve,args=(6379,)).start();serve(8379)\n";
+    let _noise = set.member(2).start_program("python3", &["-c", noise])?;
+    set.wait_for("pod-1 says what is wrong with pod-2", || {
+        let status = set.member(1).status()?.0.to_string();
+        ensure!(status.contains("is no podzero sidecar"), "{status}");
+        Ok(())
+    })?;
+    // A first boot does not go on without knowing what is there.
+    set.member_mut(0).kill()?;
+    set.member(0).delete_data()?;
+    set.member_mut(0).start()?;
+    set.wait_for("pod-0 waits for it in words", || {
+        let body = set.member(0).get("/readyz")?.body;
+        ensure!(
+            body.contains("redis-2") && body.contains("is no podzero sidecar"),
+            "{body}"
+        );
+        Ok(())
+    })?;
+    ensure!(set.masters().is_empty(), "{:?}", set.masters());
+    crate::has(set.member(1), "noise", 20)
+}
+
+#[test]
+fn a_member_whose_peers_refuse_its_login_says_so() -> Result<()> {
+    let mut set = set().password("right").start()?;
+    crate::write_everywhere(&set, 0, "auth", 20)?;
+    set.member_mut(2).kill()?;
+    fs::write(set.member(2).path("password"), "wrong")?;
+    set.member_mut(2).start()?;
+    set.wait_for("pod-2 is not ready and says why", || {
+        let page = set.member(2).get("/readyz")?;
+        ensure!(
+            page.code == 503 && page.body.contains("refuses"),
+            "{page:?}"
+        );
+        Ok(())
+    })?;
+    ensure!(
+        set.converge_on(&[0, 1]).is_err() || set.masters() == [0],
+        "the role moved"
+    );
+    fs::write(set.member(2).path("password"), "right")?;
+    set.member_mut(2).kill()?;
+    set.member_mut(2).start()?;
+    set.converge()?;
+    crate::all_have(&set, "auth", 20)
+}
+
+#[test]
+fn without_a_sidecar_a_master_that_refuses_the_login_ends_the_wait() -> Result<()> {
+    let mut set = set()
+        .password("right")
+        .env("PODZERO_WITHOUT_SIDECAR", "true")
+        .env("PODZERO_TIMEOUT", "4s")
+        .make()?;
+    set.member(0).init()?;
+    set.member_mut(0).start_server()?;
+    set.wait_for("pod-0 answers", || set.member(0).info().map(|_| ()))?;
+    fs::write(set.member(1).path("password"), "wrong")?;
+    ends(set.member(1), &["init"], &[], 6, "login")
 }
 
 #[test]

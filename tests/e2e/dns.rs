@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use harness::Observer;
 use harness::names::Trouble;
 
 use crate::{all_have, set, write_everywhere};
@@ -31,7 +30,7 @@ fn s11_a_name_that_leads_to_this_pod_itself_is_not_followed() -> Result<()> {
     set.wait_for("pod-1 says so", || {
         let body = set.member(1).get("/status")?.body;
         ensure!(body.contains("this pod itself"), "{body}");
-        Ok(())
+        set.member(1).info().map(|_| ())
     })?;
     ensure!(set.member(1).info()?.is_fenced(), "pod-1 follows itself");
     for wrong in ["127.0.0.1", "::1"] {
@@ -47,10 +46,7 @@ fn s11_a_name_that_leads_to_this_pod_itself_is_not_followed() -> Result<()> {
 #[test]
 fn s19_slow_and_failing_dns_changes_no_role() -> Result<()> {
     let set = set().start()?;
-    let observer = Observer::start(
-        set.members().iter().map(harness::Member::address).collect(),
-        None,
-    );
+    let observer = set.observe();
     set.names().trouble(Trouble {
         servfail: 30,
         delay: Duration::from_secs(1),
@@ -98,6 +94,29 @@ fn s21_without_the_headless_service_the_wait_says_so() -> Result<()> {
         "init must not fail for it"
     );
     Ok(())
+}
+
+#[test]
+fn s21_a_service_that_lists_only_ready_pods_is_told_in_words() -> Result<()> {
+    let mut set = set().make()?;
+    // Nobody can become ready, so nobody gets a name.
+    for ordinal in 0..3 {
+        set.names().withdraw(&set.member(ordinal).pod());
+    }
+    set.start_all()?;
+    set.wait_for("pod-0 names the setting", || {
+        let page = set.member(0).get("/readyz")?;
+        ensure!(
+            page.code == 503 && page.body.contains("publishNotReadyAddresses"),
+            "{page:?}"
+        );
+        Ok(())
+    })?;
+    ensure!(set.masters().is_empty(), "nobody may lead yet");
+    for member in set.members() {
+        member.publish_name();
+    }
+    set.converge().map(|_| ())
 }
 
 #[test]

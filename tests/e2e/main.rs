@@ -5,6 +5,7 @@ mod bad_input;
 mod data;
 mod dns;
 mod hands;
+mod itself;
 mod network;
 mod plain;
 mod start;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use harness::Observer;
 
 use crate::{all_have, connect, set, write_everywhere};
 
@@ -17,10 +16,7 @@ fn nobody_is_promoted_while_the_master_cannot_be_reached() -> Result<()> {
     set.member_mut(0).start()?;
     let master = set.converge()?;
     ensure!(master != 0, "the empty member leads");
-    let observer = Observer::start(
-        set.members().iter().map(harness::Member::address).collect(),
-        None,
-    );
+    let observer = set.observe();
     for other in (0..3).filter(|o| *o != master) {
         set.member(master).cut_from(set.member(other))?;
     }

@@ -3,18 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use harness::Observer;
 
-use crate::{all_have, connect, refuses_writes, set, write_everywhere};
+use crate::{all_have, connect, refuses_writes, set, unsaved, write_everywhere};
 
 #[test]
 fn core_s1_a_set_starts_while_its_names_are_missing() -> Result<()> {
     let mut set = set().make()?;
     set.names().service_exists(false);
-    let observer = Observer::start(
-        set.members().iter().map(harness::Member::address).collect(),
-        None,
-    );
+    let observer = set.observe();
     set.start_all()?;
     set.wait_for("the wait is told in words", || {
         let body = set.member(0).get("/readyz")?.body;
@@ -56,8 +52,10 @@ fn s28_all_pods_restart_with_their_volumes_one_after_the_other() -> Result<()> {
     let mut set = set().start()?;
     write_everywhere(&set, 0, "s28", 200)?;
     for ordinal in [2, 1, 0] {
-        connect(&set, ordinal)?.tell("SAVE")?;
-        set.member_mut(ordinal).kill()?;
+        set.member_mut(ordinal).delete()?;
+        let addresses = set.new_addresses();
+        set.member_mut(ordinal).move_to(addresses)?;
+        set.member(ordinal).publish_name();
         set.member_mut(ordinal).start()?;
         set.converge()?;
     }
@@ -89,22 +87,47 @@ fn s10_all_sidecars_restart_and_no_role_changes() -> Result<()> {
 
 #[test]
 fn s7_health_checks_during_a_switch_restart_nothing() -> Result<()> {
-    let mut set = set().start()?;
+    let mut set = unsaved().start()?;
     write_everywhere(&set, 0, "s7", 50)?;
+    let runs: Vec<String> = [1, 2]
+        .iter()
+        .map(|o| Ok(set.member(*o).info()?.get("run_id").to_owned()))
+        .collect::<Result<_>>()?;
+    // Its server comes back empty: the role moves.
     set.member_mut(0).kill_server()?;
+    let _ = std::fs::remove_file(set.member(0).data().join("dump.rdb"));
+    let live = |set: &harness::Set| -> Result<()> {
+        for member in set.members() {
+            let page = member.get("/livez")?;
+            ensure!(page.code == 200, "{} is not live: {page:?}", member.pod());
+        }
+        Ok(())
+    };
     set.wait_for("pod-0's readiness ends", || {
+        live(&set)?;
         ensure!(set.member(0).get("/readyz")?.code == 503, "it is ready");
         Ok(())
     })?;
-    for member in set.members() {
+    set.member_mut(0).start_server()?;
+    set.wait_for("the role has moved", || {
+        let probed = live(&set);
+        ensure!(probed.is_ok(), "{probed:?}");
         ensure!(
-            member.get("/livez")?.code == 200,
-            "{} is not live",
-            member.pod()
+            set.masters().first().is_some_and(|m| *m != 0),
+            "not yet: {:?}",
+            set.masters()
+        );
+        Ok(())
+    })?;
+    let master = set.converge()?;
+    set.stays_as_it_is(Duration::from_secs(2))?;
+    ensure!(set.converge()? == master, "a second switch");
+    for (ordinal, run) in [1, 2].into_iter().zip(runs) {
+        ensure!(
+            set.member(ordinal).info()?.get("run_id") == run,
+            "a server was restarted"
         );
     }
-    set.member_mut(0).start_server()?;
-    set.converge()?;
     all_have(&set, "s7", 50)
 }
 
@@ -120,8 +143,8 @@ fn a_set_grows_and_shrinks_without_restarts() -> Result<()> {
     }
     set.converge()?;
     all_have(&set, "grow", 50)?;
-    set.shrink();
-    set.shrink();
+    set.shrink()?;
+    set.shrink()?;
     ensure!(set.converge()? == 0, "the master changed");
     set.grow()?;
     set.member_mut(3).start()?;
@@ -130,7 +153,18 @@ fn a_set_grows_and_shrinks_without_restarts() -> Result<()> {
 }
 
 #[test]
-fn default_settings_and_a_member_that_starts_late() -> Result<()> {
+fn a_first_boot_with_nothing_set_but_the_names() -> Result<()> {
+    let set = set()
+        .without("PODZERO_REPLICAS")
+        .without("PODZERO_DISCOVER")
+        .without("PODZERO_POD_UID")
+        .without("PODZERO_POD_IP")
+        .start()?;
+    write_everywhere(&set, 0, "bare", 20)
+}
+
+#[test]
+fn a_member_that_starts_late_is_waited_for() -> Result<()> {
     let mut set = set().make()?;
     for ordinal in [0, 1] {
         set.member_mut(ordinal).start()?;

@@ -64,6 +64,16 @@ impl Conn {
         Ok(command.query(&mut self.0)?)
     }
 
+    /// Keeps the server from answering anybody, as a long command does; returns when it is over.
+    pub fn keep_busy(&mut self, seconds: u64) -> Result<()> {
+        let script = "local till = redis.call('TIME')[1] + ARGV[1] \
+             while redis.call('TIME')[1] + 0 < till do end return 1";
+        self.limit(Duration::from_secs(seconds) + LIMIT * 3)?;
+        let mut command = Cmd::new();
+        command.arg("EVAL").arg(script).arg(0).arg(seconds);
+        self.send(&command)
+    }
+
     /// How long to wait for an answer.
     pub fn limit(&mut self, limit: Duration) -> Result<()> {
         Ok(self.0.set_read_timeout(Some(limit))?)

@@ -14,7 +14,7 @@ use crate::http::{self, Answer, Status};
 use crate::process::{Process, tail};
 use crate::sandbox::{DNS, Sandbox};
 use crate::set::{NAME, NAMESPACE, Shared};
-use crate::wait::SOON;
+use crate::wait::{SOON, wait_until};
 
 /// A name for a pod's end of the wire. The kernel takes its time to remove one that is gone, so none
 /// is used twice.
@@ -31,6 +31,7 @@ pub struct Member {
     folder: PathBuf,
     sidecar: Option<Process>,
     server: Option<Process>,
+    incarnation: u32,
     sandbox: Sandbox,
     shared: Rc<Shared>,
 }
@@ -64,6 +65,7 @@ impl Member {
             folder,
             sidecar: None,
             server: None,
+            incarnation: 1,
             sandbox,
             shared,
         })
@@ -117,15 +119,22 @@ impl Member {
 
     /// A `podzero` command inside the pod.
     pub fn podzero(&self, words: &[&str]) -> Command {
-        let mut command = self.sandbox.command(&self.shared.podzero, None);
+        self.podzero_as(None, words)
+    }
+
+    /// The same as an ordinary user.
+    pub fn podzero_as(&self, user: Option<u32>, words: &[&str]) -> Command {
+        let mut command = self.sandbox.command(&self.shared.podzero, user);
         let list: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
         command
             .args(words)
             .env("PODZERO_POD_NAME", self.pod())
-            .env("PODZERO_POD_UID", format!("uid-{}", self.ordinal))
+            .env(
+                "PODZERO_POD_UID",
+                format!("uid-{}-{}", self.ordinal, self.incarnation),
+            )
             .env("PODZERO_NAMESPACE", NAMESPACE)
             .env("PODZERO_SERVICE", NAME)
-            .env("PODZERO_REPLICAS", "3")
             .env("PODZERO_POD_IP", list.join(","))
             .env("PODZERO_DATA_DIR", self.data())
             .env("PODZERO_BASE_CONF", self.base_conf());
@@ -134,6 +143,9 @@ impl Member {
         }
         for (name, value) in &self.shared.environment {
             command.env(name, value);
+        }
+        for name in &self.shared.unset {
+            command.env_remove(name);
         }
         command
     }
@@ -145,6 +157,14 @@ impl Member {
                 .command(Path::new(program), None)
                 .args(arguments),
         )
+    }
+
+    /// Starts any program inside the pod; it ends when it is dropped.
+    pub fn start_program(&self, program: &str, arguments: &[&str]) -> Result<Process> {
+        let mut command = self.sandbox.command(Path::new(program), None);
+        command.args(arguments);
+        let name = format!("{program} in {}", self.pod());
+        Process::start(&name, &mut command, &self.log("program"))
     }
 
     fn log(&self, of: &str) -> PathBuf {
@@ -159,19 +179,11 @@ impl Member {
     /// Starts `podzero init`.
     pub fn begin_init(&self) -> Result<Process> {
         let mut command = self.podzero(&["init"]);
-        if !self
-            .shared
-            .environment
-            .iter()
-            .any(|(name, _)| name == "PODZERO_DISCOVER")
-        {
-            command.env("PODZERO_DISCOVER", "1s");
+        for (name, value) in &self.shared.init_environment {
+            command.env(name, value);
         }
-        Process::start(
-            &format!("{} init", self.pod()),
-            &mut command,
-            &self.log("init"),
-        )
+        let name = format!("{} init", self.pod());
+        Process::start(&name, &mut command, &self.log("init"))
     }
 
     /// Runs `podzero init` to its end.
@@ -187,7 +199,7 @@ impl Member {
         Ok(())
     }
 
-    /// Starts the sidecar.
+    /// Starts the sidecar, without waiting for it.
     pub fn start_sidecar(&mut self) -> Result<()> {
         let mut command = self.podzero(&["sidecar"]);
         for (name, value) in &self.shared.sidecar_environment {
@@ -212,10 +224,21 @@ impl Member {
         Ok(())
     }
 
+    /// Waits until the sidecar's start-up probe succeeds: the kubelet starts the server only then.
+    pub fn sidecar_is_started(&self) -> Result<()> {
+        wait_until("the sidecar's start-up probe", SOON, || {
+            let page = self.get("/startupz")?;
+            ensure!(page.code == 200, "{page:?}");
+            Ok(())
+        })
+        .with_context(|| self.log_tail("sidecar", 20))
+    }
+
     /// The whole pod: init, sidecar, server.
     pub fn start(&mut self) -> Result<()> {
         self.init()?;
         self.start_sidecar()?;
+        self.sidecar_is_started()?;
         self.start_server()
     }
 
@@ -243,10 +266,28 @@ impl Member {
         self.sidecar.take().map_or(Ok(()), |sidecar| sidecar.kill())
     }
 
-    /// SIGKILL to both.
+    /// The pod's node dies: SIGKILL to both. DNS goes on naming the pod.
     pub fn kill(&mut self) -> Result<()> {
         self.kill_sidecar()?;
         self.kill_server()
+    }
+
+    /// The pod is deleted: its name vanishes, its server and its sidecar are told to end and do.
+    /// Whatever is started here afterwards is another pod of the same name.
+    pub fn delete(&mut self) -> Result<()> {
+        self.shared.names.withdraw(&self.pod());
+        if let Some(sidecar) = &self.sidecar {
+            sidecar.signal(rustix::process::Signal::TERM)?;
+        }
+        if let Some(server) = self.server.take() {
+            server.terminate(SOON)?;
+        }
+        if let Some(sidecar) = self.sidecar.take() {
+            let ended = sidecar.wait(SOON)?;
+            ensure!(ended.success(), "the sidecar ended with {ended}");
+        }
+        self.incarnation += 1;
+        Ok(())
     }
 
     /// Everything in the data directory is gone.

@@ -42,12 +42,12 @@ struct Seen {
 
 impl Observer {
     /// Begins to write, from the network of the calling thread.
-    pub fn start(addresses: Vec<IpAddr>, password: Option<String>) -> Self {
+    pub fn start(addresses: Vec<IpAddr>, password: Option<&str>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let threads = addresses
             .into_iter()
             .map(|address| {
-                let (told, password) = (Arc::clone(&stop), password.clone());
+                let (told, password) = (Arc::clone(&stop), password.map(ToOwned::to_owned));
                 let look = move || look(address, password.as_deref(), &told);
                 (address, std::thread::spawn(look))
             })

@@ -85,8 +85,10 @@ pub struct Network {
 impl Network {
     /// Makes a network and moves the calling thread into it.
     pub fn enter() -> Result<Self> {
+        // Without an address of its own the bridge takes the lowest of its ports', which changes when
+        // a pod comes or goes, and everybody talks to the old one for a while.
         let mut script = "ip link set lo up\n\
-             ip link add br0 type bridge mcast_snooping 0\n\
+             ip link add br0 address 02:00:00:00:00:02 type bridge mcast_snooping 0\n\
              ip link set br0 up\n"
             .to_owned();
         for own in GATEWAY {

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::dns::Dns;
 use crate::member::Member;
 use crate::names::Names;
+use crate::observer::Observer;
 use crate::sandbox::{self, Network, address};
 use crate::wait::{SOON, wait_until};
 
@@ -31,8 +32,12 @@ pub struct Shared {
     pub base_conf: String,
     /// Environment of `init` and `sidecar`.
     pub environment: Vec<(String, String)>,
+    /// Environment of `init` alone.
+    pub init_environment: Vec<(String, String)>,
     /// Environment of the sidecar alone.
     pub sidecar_environment: Vec<(String, String)>,
+    /// What is left out of all environments.
+    pub unset: Vec<String>,
     /// The set's password.
     pub password: Option<String>,
     /// The DNS records.
@@ -50,7 +55,9 @@ pub struct Builder {
     members: u32,
     base_conf: String,
     environment: Vec<(String, String)>,
+    init_environment: Vec<(String, String)>,
     sidecar_environment: Vec<(String, String)>,
+    unset: Vec<String>,
     password: Option<String>,
     families: Vec<bool>,
 }
@@ -108,6 +115,22 @@ impl Builder {
         self
     }
 
+    /// A setting that is left at the program's own default.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.unset.push(name.to_owned());
+        self.init_environment.retain(|(n, _)| n != name);
+        self
+    }
+
+    /// A setting of `init` alone.
+    #[must_use]
+    pub fn init_env(mut self, name: &str, value: &str) -> Self {
+        self.init_environment
+            .push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// A setting of the sidecar alone.
     #[must_use]
     pub fn sidecar_env(mut self, name: &str, value: &str) -> Self {
@@ -131,7 +154,9 @@ impl Builder {
     }
 
     /// Makes the set with its members, none of which is started.
-    pub fn make(self) -> Result<Set> {
+    pub fn make(mut self) -> Result<Set> {
+        let replicas = ("PODZERO_REPLICAS".to_owned(), self.members.to_string());
+        self.environment.insert(0, replicas);
         let folder = tempfile::Builder::new().prefix("podzero-set").tempdir()?;
         let network = Network::enter()?;
         let names = Names::new(NAME, NAMESPACE);
@@ -141,7 +166,9 @@ impl Builder {
             server: server_binary()?,
             base_conf: self.base_conf,
             environment: self.environment,
+            init_environment: self.init_environment,
             sidecar_environment: self.sidecar_environment,
+            unset: self.unset,
             password: self.password,
             names,
             folder: folder.path().to_owned(),
@@ -178,7 +205,10 @@ impl Set {
             members: 3,
             base_conf: "repl-diskless-sync-delay 0\nsave 3600 1\n".to_owned(),
             environment: vec![("PODZERO_LOG_FORMAT".to_owned(), "text".to_owned())],
+            // Whoever is alone at a first boot need not be waited for in a test.
+            init_environment: vec![("PODZERO_DISCOVER".to_owned(), "1s".to_owned())],
             sidecar_environment: Vec::new(),
+            unset: Vec::new(),
             password: None,
             families: vec![false],
         }
@@ -223,11 +253,11 @@ impl Set {
             .collect()
     }
 
-    /// The member with the highest ordinal goes for good.
-    pub fn shrink(&mut self) {
-        if let Some(member) = self.members.pop() {
-            self.shared.names.withdraw(&member.pod());
-        }
+    /// The pod with the highest ordinal is deleted for good.
+    pub fn shrink(&mut self) -> Result<()> {
+        self.members
+            .pop()
+            .map_or(Ok(()), |mut member| member.delete())
     }
 
     /// Starts every pod in parallel.
@@ -243,6 +273,9 @@ impl Set {
         }
         for member in &mut self.members {
             member.start_sidecar()?;
+        }
+        for member in &mut self.members {
+            member.sidecar_is_started()?;
             member.start_server()?;
         }
         Ok(())
@@ -297,6 +330,12 @@ impl Set {
         };
         wait_until("one master, everybody else its ready replica", SOON, look)
             .with_context(|| self.describe())
+    }
+
+    /// Begins to look for two masters among today's members.
+    pub fn observe(&self) -> Observer {
+        let addresses = self.members.iter().map(Member::address).collect();
+        Observer::start(addresses, self.shared.password.as_deref())
     }
 
     /// The last words of everybody, for failure texts.
