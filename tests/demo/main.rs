@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -17,9 +18,18 @@ use pod::{Pod, Shared};
 
 const LIMIT: Duration = Duration::from_mins(1);
 
+/// Whether a signal asked for the end. Everything that waits looks at it, so that the processes and
+/// the folder of the demo go with it.
+static ENDS: AtomicBool = AtomicBool::new(false);
+
 fn main() -> ExitCode {
+    std::thread::spawn(listen);
     match run() {
         Ok(()) => ExitCode::SUCCESS,
+        Err(_) if ENDS.load(Ordering::Relaxed) => {
+            say("\nEnded; its processes and its folder are gone.");
+            ExitCode::from(130)
+        }
         Err(error) => {
             say(&format!("The demo failed: {error:#}"));
             ExitCode::FAILURE
@@ -30,6 +40,43 @@ fn main() -> ExitCode {
 fn say(line: &str) {
     // Whoever closed the pipe does not want the rest.
     let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// The first signal is orderly, the second ends at once.
+fn listen() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let Ok(runtime) = runtime else { return };
+    runtime.block_on(async {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (Ok(mut term), Ok(mut int)) = (
+            signal(SignalKind::terminate()),
+            signal(SignalKind::interrupt()),
+        ) else {
+            return;
+        };
+        for _ in 0..2 {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+            if ENDS.swap(true, Ordering::Relaxed) {
+                std::process::exit(130);
+            }
+        }
+    });
+}
+
+/// Waits for a condition, or for the end of the demo.
+fn wait<T>(what: &str, mut condition: impl FnMut() -> Result<T>) -> Result<T> {
+    let found = wait_until(what, LIMIT, || {
+        if ENDS.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        condition().map(Some)
+    })?;
+    found.context("a signal asked for the end")
 }
 
 /// The set, and what was shown of it last.
@@ -80,7 +127,7 @@ fn run() -> Result<()> {
         demo.acknowledged
     ));
     if keep {
-        demo.stay();
+        return demo.stay();
     }
     drop(dns);
     Ok(())
@@ -104,6 +151,7 @@ fn build(project: &Path) -> Result<PathBuf> {
 impl Demo {
     fn play(&mut self) -> Result<()> {
         say("\n1. All three start at once. Each server starts fenced: it takes no writes.");
+        say("   (* is ready; away: its sidecar does not answer)");
         for pod in &mut self.pods {
             pod.start(&self.shared)?;
         }
@@ -165,7 +213,7 @@ impl Demo {
     /// Shows the set whenever it changes, until so many are ready.
     fn settle(&mut self, ready: usize) -> Result<()> {
         let (pods, shown) = (&self.pods, &mut self.shown);
-        wait_until("every member is ready", LIMIT, || {
+        wait("every member is ready", || {
             let (line, count) = topology(pods);
             if line != *shown {
                 say(&format!("   {line}"));
@@ -193,7 +241,7 @@ impl Demo {
             if pod.connect().is_err() {
                 continue;
             }
-            wait_until(&format!("{} has every write", pod.name()), LIMIT, || {
+            wait(&format!("{} has every write", pod.name()), || {
                 let found = pod.connect()?.count("demo")?;
                 ensure!(found == wanted, "it has {found} of {wanted}");
                 Ok(())
@@ -205,7 +253,7 @@ impl Demo {
     /// Counts what is there.
     fn found(&self) -> Result<()> {
         for pod in &self.pods {
-            let found = wait_until("the count", LIMIT, || pod.connect()?.count("demo"))?;
+            let found = wait("the count", || pod.connect()?.count("demo"))?;
             ensure!(
                 found == self.acknowledged as usize,
                 "{} has {found} of {} writes",
@@ -220,7 +268,7 @@ impl Demo {
         Ok(())
     }
 
-    fn stay(&self) {
+    fn stay(&self) -> Result<()> {
         say("\nThe set stays up until Ctrl-C:");
         for pod in &self.pods {
             say(&format!("   redis-cli -h {} -p 6379", pod.address()));
@@ -230,9 +278,10 @@ impl Demo {
             self.shared.podzero.display(),
             self.pods[0].socket(&self.shared).display()
         ));
-        loop {
-            pause(Duration::from_hours(1));
+        while !ENDS.load(Ordering::Relaxed) {
+            pause(Duration::from_millis(50));
         }
+        bail!("a signal asked for the end")
     }
 }
 
