@@ -347,9 +347,9 @@ fn limit(options: &mut ResolverOpts) {
     options.use_hosts_file = ResolveHosts::Never;
     options.timeout = TRY;
     options.attempts = 0;
-    // Two settings that each switch the cache off: a kept "no" would hide a member that has come.
+    // A kept "no" would hide a member that has come. (The limit for positive answers must stay as it
+    // is: it would also shorten the TTL that is told.)
     options.cache_size = 0;
-    options.positive_max_ttl = Some(Duration::ZERO);
     options.negative_max_ttl = Some(Duration::ZERO);
 }
 

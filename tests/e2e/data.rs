@@ -167,21 +167,24 @@ fn s48_a_long_load_is_alive_and_not_ready() -> Result<()> {
     connect(&set, 0)?.fill("s48", 3000)?;
     connect(&set, 0)?.tell("SAVE")?;
     set.member_mut(0).kill_server()?;
-    // Each key takes time to load: the server answers LOADING for seconds.
+    // Each key takes time to load. The server answers LOADING after each kilobyte; redis 6.0, where
+    // that cannot be set, does not answer before it is done.
     let slow = [
         "--key-load-delay",
         "1500",
         "--loading-process-events-interval-bytes",
         "1024",
     ];
+    let (slow, told) = if crate::is_redis_6() {
+        (&slow[..2], "did not answer")
+    } else {
+        (&slow[..], "loading")
+    };
     set.member_mut(0)
-        .start_server_with(&[&["/run/podzero/conf/redis.conf"], slow.as_slice()].concat())?;
+        .start_server_with(&[&["/run/podzero/conf/redis.conf"], slow].concat())?;
     set.wait_for("the load is told", || {
         let page = set.member(0).get("/readyz")?;
-        ensure!(
-            page.code == 503 && page.body.contains("loading"),
-            "{page:?}"
-        );
+        ensure!(page.code == 503 && page.body.contains(told), "{page:?}");
         Ok(())
     })?;
     ensure!(

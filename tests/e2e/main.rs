@@ -23,6 +23,11 @@ fn unsaved() -> Builder {
     set().base("save \"\"")
 }
 
+/// Whether the servers are redis 6.0, which lacks some settings.
+fn is_redis_6() -> bool {
+    std::env::var("PODZERO_TEST_SERVER").is_ok_and(|s| s == "redis-6.0")
+}
+
 fn connect(set: &Set, ordinal: usize) -> Result<Conn> {
     set.member(ordinal).connect()
 }

@@ -146,6 +146,22 @@ fn no_and_could_not_ask_are_different_answers() {
 }
 
 #[test]
+fn the_ttl_is_told_and_nothing_shortens_it_but_the_records() {
+    run(async {
+        let dns = serve(|kind, _| {
+            if kind == A {
+                Say::Address(ip("10.0.0.1"))
+            } else {
+                Say::Nothing
+            }
+        })
+        .await;
+        let told = dns.lookup_with_ttl(NAME, Family::V4).await;
+        assert_eq!(told.ttl, Duration::from_mins(1));
+    });
+}
+
+#[test]
 fn nothing_is_remembered() {
     run(async {
         let asked = Arc::new(std::sync::atomic::AtomicU8::new(0));
