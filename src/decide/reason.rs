@@ -128,80 +128,60 @@ pub enum Reason {
     },
 }
 
-/// Every code, for the tests and the documentation.
-#[cfg(test)]
-pub(super) const CODES: [&str; 31] = [
-    "master",
-    "following",
-    "first_sync",
-    "link_down",
-    "follows",
-    "granted",
-    "server_unreachable",
-    "loading",
-    "promotion_unknown",
-    "newer_grant",
-    "ungranted_beside_master",
-    "adopted",
-    "ungranted_master",
-    "ungranted_peer",
-    "no_master",
-    "master_is_older",
-    "two_histories",
-    "obeys_newer",
-    "master_unverified",
-    "master_without_sidecar",
-    "grant_refused",
-    "terminating",
-    "waiting_for_members",
-    "waiting_for_master",
-    "discovering",
-    "own_name_missing",
-    "nobody_to_choose",
-    "grant_not_seen",
-    "grant_waits",
-    "grants",
-    "grant_ends",
-];
+/// Writes [`Reason::code`] and, for the tests, the list of all codes: a variant cannot be in one and
+/// not in the other.
+macro_rules! codes {
+    ($($variant:pat => $code:literal,)*) => {
+        /// Every code. The tests hold a row for each.
+        #[cfg(test)]
+        pub(super) const CODES: &[&str] = &[$($code),*];
+
+        impl Reason {
+            /// The word for machines: the label of the metric. Never changes its meaning.
+            pub fn code(&self) -> &'static str {
+                match self {
+                    $($variant => $code,)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    Reason::Master(_) => "master",
+    Reason::Following(_) => "following",
+    Reason::Syncing(_) => "first_sync",
+    Reason::LinkDown(_) => "link_down",
+    Reason::Follows(_) => "follows",
+    Reason::Granted(_) => "granted",
+    Reason::ServerUnreachable(_) => "server_unreachable",
+    Reason::ServerLoading => "loading",
+    Reason::PromotionUnknown(_) => "promotion_unknown",
+    Reason::NewerGrant { .. } => "newer_grant",
+    Reason::UngrantedBesideMaster(_) => "ungranted_beside_master",
+    Reason::Adopted(_) => "adopted",
+    Reason::UngrantedMaster(_) => "ungranted_master",
+    Reason::UngrantedPeer(_) => "ungranted_peer",
+    Reason::NoMaster { .. } => "no_master",
+    Reason::MasterIsOlder { .. } => "master_is_older",
+    Reason::TwoHistories(..) => "two_histories",
+    Reason::ObeysNewer { .. } => "obeys_newer",
+    Reason::MasterUnverified { .. } => "master_unverified",
+    Reason::MasterWithoutSidecar(_) => "master_without_sidecar",
+    Reason::GrantRefused { .. } => "grant_refused",
+    Reason::Terminating => "terminating",
+    Reason::WaitingForMembers(_) => "waiting_for_members",
+    Reason::WaitingForMaster { .. } => "waiting_for_master",
+    Reason::Discovering => "discovering",
+    Reason::OwnNameMissing => "own_name_missing",
+    Reason::NobodyToChoose(_) => "nobody_to_choose",
+    Reason::GrantNotSeen { .. } => "grant_not_seen",
+    Reason::GrantWaits { .. } => "grant_waits",
+    Reason::Grants { .. } => "grants",
+    Reason::GrantEnds { .. } => "grant_ends",
+}
 
 impl Reason {
-    /// The word for machines: the label of the metric. Never changes its meaning.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Master(_) => "master",
-            Self::Following(_) => "following",
-            Self::Syncing(_) => "first_sync",
-            Self::LinkDown(_) => "link_down",
-            Self::Follows(_) => "follows",
-            Self::Granted(_) => "granted",
-            Self::ServerUnreachable(_) => "server_unreachable",
-            Self::ServerLoading => "loading",
-            Self::PromotionUnknown(_) => "promotion_unknown",
-            Self::NewerGrant { .. } => "newer_grant",
-            Self::UngrantedBesideMaster(_) => "ungranted_beside_master",
-            Self::Adopted(_) => "adopted",
-            Self::UngrantedMaster(_) => "ungranted_master",
-            Self::UngrantedPeer(_) => "ungranted_peer",
-            Self::NoMaster { .. } => "no_master",
-            Self::MasterIsOlder { .. } => "master_is_older",
-            Self::TwoHistories(..) => "two_histories",
-            Self::ObeysNewer { .. } => "obeys_newer",
-            Self::MasterUnverified { .. } => "master_unverified",
-            Self::MasterWithoutSidecar(_) => "master_without_sidecar",
-            Self::GrantRefused { .. } => "grant_refused",
-            Self::Terminating => "terminating",
-            Self::WaitingForMembers(_) => "waiting_for_members",
-            Self::WaitingForMaster { .. } => "waiting_for_master",
-            Self::Discovering => "discovering",
-            Self::OwnNameMissing => "own_name_missing",
-            Self::NobodyToChoose(_) => "nobody_to_choose",
-            Self::GrantNotSeen { .. } => "grant_not_seen",
-            Self::GrantWaits { .. } => "grant_waits",
-            Self::Grants { .. } => "grants",
-            Self::GrantEnds { .. } => "grant_ends",
-        }
-    }
-
     /// Whether somebody must decide or mend something: such a reason is logged as a warning.
     pub fn needs_a_hand(&self) -> bool {
         matches!(

@@ -1,0 +1,56 @@
+//! A grant to this member: obeyed, or refused.
+
+use super::*;
+
+pub(super) fn rows(table: &mut Table) {
+    let granted = granting(grant(2, 1, true));
+    let me = seen(data(1, 5), 2);
+    table.row(
+        "a grant that counts is obeyed",
+        &me,
+        sees(&me, &[&granted, &seen(data(2, 5), 2)]),
+        "unfence",
+        "granted",
+    );
+    table.row(
+        "one that does not count is not",
+        &me,
+        sees(&me, &[&granting(grant(2, 1, false))]),
+        "wait",
+        "no_master",
+    );
+    table.row(
+        "somebody has more",
+        &me,
+        sees(&me, &[&granted, &seen(data(2, 9), 2)]),
+        "close",
+        "grant_refused",
+    );
+    let me_unfinished = seen(data(1, 5), 2).memory(|m| m.unfinished = true);
+    table.row(
+        "unfinished data is not promoted",
+        &me_unfinished,
+        sees(&me_unfinished, &[&granted]),
+        "close",
+        "grant_refused",
+    );
+    let me_ending = Member {
+        terminating: true,
+        ..seen(data(1, 5), 2)
+    };
+    table.row(
+        "a pod that is stopped refuses (I7)",
+        &me_ending,
+        sees(&me_ending, &[&granted]),
+        "close",
+        "grant_refused",
+    );
+    let me_closed = seen(data(1, 5), 2).memory(|m| m.closed = Some(epoch(2)));
+    table.row(
+        "a used grant is not obeyed again",
+        &me_closed,
+        sees(&me_closed, &[&granted]),
+        "wait",
+        "no_master",
+    );
+}
