@@ -355,7 +355,9 @@ fn choose(view: &View<'_>) -> Result<(Ordinal, String), Reason> {
         )));
     }
     if answering.iter().all(|r| r.empty && !r.unfinished) {
-        return if view.own.role == Role::Fenced || view.own.role == Role::Replica {
+        return if view.snapshot.terminating {
+            Err(Reason::Terminating)
+        } else if view.own.role == Role::Fenced || view.own.role == Role::Replica {
             Ok((
                 view.snapshot.me,
                 "a first boot: every member is empty".to_owned(),
@@ -384,7 +386,8 @@ fn choose(view: &View<'_>) -> Result<(Ordinal, String), Reason> {
     }
     let masters = newest_masters(view);
     let recorded = |_: Epoch| masters.last().copied();
-    match best(&whole, recorded) {
+    let all: Vec<&Report> = view.reports().collect();
+    match best(&whole, &all, recorded) {
         Best::Member(target) => {
             let report = view.report(target);
             if report.is_some_and(|r| r.terminating) {

@@ -104,10 +104,14 @@ pub enum Best {
     Nobody,
 }
 
-/// Chooses among members that have data: the newest epoch; on the same history the most data; between
-/// equals the recorded master of that epoch, then the lowest ordinal, pod-0 first.
-pub fn best(candidates: &[&Report], recorded_master: impl Fn(Epoch) -> Option<Ordinal>) -> Best {
-    let epoch_of = |r: &Report| epoch_among(r, candidates);
+/// Chooses among members that have data: the newest epoch, as far as `all` know it; on the same history
+/// the most data; between equals the recorded master of that epoch, then the lowest ordinal, pod-0 first.
+pub fn best(
+    candidates: &[&Report],
+    all: &[&Report],
+    recorded_master: impl Fn(Epoch) -> Option<Ordinal>,
+) -> Best {
+    let epoch_of = |r: &Report| epoch_among(r, all);
     let newest = candidates.iter().map(|r| epoch_of(r)).max().flatten();
     let newest: Vec<&Report> = candidates
         .iter()
@@ -129,7 +133,7 @@ pub fn best(candidates: &[&Report], recorded_master: impl Fn(Epoch) -> Option<Or
     // The comparison is not transitive when a bound is inexact: whoever was chosen must hold against
     // everyone.
     for &other in newest.iter().filter(|r| r.ordinal != chosen.ordinal) {
-        if compare(chosen, other, master) == Compared::Unrelated {
+        if compare(chosen, other, master) != Compared::KeepFirst {
             return Best::TwoHistories(chosen.ordinal, other.ordinal);
         }
     }

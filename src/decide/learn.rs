@@ -15,11 +15,10 @@ pub fn learn(snapshot: &Snapshot, memory: &Memory) -> Memory {
     let mut memory = memory.clone();
     match &snapshot.local {
         Local::Up(server) => {
-            if memory.run_id.as_deref() == Some(server.run_id.as_str()) {
-                same_run(snapshot, &mut memory, server);
-            } else {
+            if memory.run_id.as_deref() != Some(server.run_id.as_str()) {
                 new_run(&mut memory, server);
             }
+            since_then(snapshot, &mut memory, server);
             // The connection of a command whose outcome is unknown is dropped, and a server answers a
             // new connection only after it has read what lay ready on the old one. So a server that
             // is no master now will not become one by that command.
@@ -117,8 +116,8 @@ fn remember_position(memory: &mut Memory, server: &ServerInfo) {
     memory.offset = server.offset;
 }
 
-/// The server has been running since the last look.
-fn same_run(snapshot: &Snapshot, memory: &mut Memory, server: &ServerInfo) {
+/// What the server has done in this run.
+fn since_then(snapshot: &Snapshot, memory: &mut Memory, server: &ServerInfo) {
     match &server.role {
         ServerRole::Master => as_master(snapshot.me, memory, server),
         ServerRole::Fenced => {

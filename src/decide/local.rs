@@ -107,6 +107,9 @@ fn adoptable(view: &View<'_>) -> Result<Epoch, String> {
     if view.snapshot.terminating {
         return Err("this pod is being stopped".to_owned());
     }
+    if view.memory.unfinished {
+        return Err("the data here is between two histories".to_owned());
+    }
     let expected = view.policy.replicas.unwrap_or(0);
     let known = |o: Ordinal| o == view.snapshot.me || view.snapshot.peers.contains_key(&o);
     if let Some(unasked) = (0..expected).map(Ordinal).find(|o| !known(*o)) {
@@ -188,18 +191,8 @@ fn unfence(view: &View<'_>, server: &ServerInfo, grant: &Grant) -> Decision {
         if view.memory.unfinished {
             return refuse("the data here is between two histories".to_owned());
         }
-        let more = view.reports().find(|r| {
-            r.ordinal != view.snapshot.me
-                && answers_for_its_data(r.role)
-                && !r.unfinished
-                && r.replication.exact
-                && view.own.replication.exact
-                && r.replication.id.is_some()
-                && r.replication.id == view.own.replication.id
-                && r.replication.offset > view.own.replication.offset
-        });
-        if let Some(more) = more {
-            return refuse(format!("{} has more of the same history", more.pod));
+        if let Some((other, what)) = would_lose(view) {
+            return refuse(format!("{} has {what}", other.pod));
         }
         if let Some(master) = view
             .granted_master()
@@ -216,6 +209,31 @@ fn unfence(view: &View<'_>, server: &ServerInfo, grant: &Grant) -> Decision {
         },
         Reason::Granted(grant.epoch),
     )
+}
+
+/// Who would lose data if this member became the master: the granter chose among those who answered
+/// it, and others may have come back since.
+fn would_lose<'a>(view: &View<'a>) -> Option<(&'a Report, &'static str)> {
+    let own = view.own;
+    let all: Vec<&Report> = view.reports().collect();
+    let ours = epoch_among(own, &all);
+    let mut others = all.iter().filter(|r| {
+        r.ordinal != own.ordinal && answers_for_its_data(r.role) && !r.empty && !r.unfinished
+    });
+    others.find_map(|other| {
+        let (a, b) = (&own.replication, &other.replication);
+        // Of two lower bounds, the larger proves nothing.
+        let more = b.id.is_some() && a.id == b.id && b.offset > a.offset && (a.exact || b.exact);
+        if own.empty {
+            Some((*other, "data, and this member has none"))
+        } else if more {
+            Some((*other, "more of the same history"))
+        } else if epoch_among(other, &all) > ours && relation(own, other) != Relation::Contains {
+            Some((*other, "newer data"))
+        } else {
+            None
+        }
+    })
 }
 
 fn as_replica(

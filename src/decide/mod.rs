@@ -318,6 +318,8 @@ pub(crate) fn answers_for_its_data(role: Role) -> bool {
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod worlds;

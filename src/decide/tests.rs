@@ -21,6 +21,7 @@ use super::{Action, Decision, Local, PeerState, Policy, Snapshot, View};
 use crate::clock::Time;
 use crate::observe::info::ServerRole;
 use crate::report::{Grant, Intent, LinkState, ReplicaReport};
+use crate::state_file::Alias;
 use crate::topology::{Epoch, Ordinal};
 
 /// One row: what is so, and what is decided: the action's word and the first reason's code.
@@ -83,6 +84,19 @@ fn granting(grant: Grant) -> Member {
     })
 }
 
+/// Started again with AOF, which does not keep the ID: the state file's offset is a lower bound.
+fn at_least(member: Member) -> Member {
+    let alias = member.memory.run_id.clone().map(|run_id| Alias {
+        run_id,
+        id: Some(id('f')),
+    });
+    member.memory(|m| m.alias = alias).server(|s| {
+        s.aof = true;
+        s.id = Some(id('f'));
+        s.offset = 0;
+    })
+}
+
 /// Has seen an epoch.
 fn seen(member: Member, counter: u64) -> Member {
     member.memory(|m| m.epoch_seen = Some(epoch(counter)))
@@ -128,19 +142,19 @@ fn table() -> Vec<Row> {
 
 #[test]
 fn the_table() {
+    let mut wrong = Vec::new();
     for row in table() {
         let Decision { action, reasons } = decided(&row.me, &row.snapshot, &row.policy);
         let codes: Vec<_> = reasons.iter().map(super::Reason::code).collect();
-        assert_eq!(
-            (action.as_str(), codes.first()),
-            (row.action, Some(&row.code)),
-            "{}: {action:?} {codes:?}",
-            row.name
-        );
+        if (action.as_str(), codes.first()) != (row.action, Some(&row.code)) {
+            let words = (row.action, row.code);
+            wrong.push(format!("{}: {words:?}, got {action:?} {codes:?}", row.name));
+        }
         for reason in &reasons {
             assert!(!reason.message("redis").is_empty());
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]

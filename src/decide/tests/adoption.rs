@@ -20,6 +20,14 @@ pub(super) fn rows(table: &mut Table) {
         "wait",
         "ungranted_master",
     );
+    let cut = me.clone().memory(|m| m.unfinished = true);
+    table.row(
+        "a hand's master that was made one in the middle of a copy (I3)",
+        &cut,
+        sees(&cut, &[&fenced0, &fenced2]),
+        "wait",
+        "ungranted_master",
+    );
     let more = data(0, 99);
     table.row(
         "a hand's master that lacks data",

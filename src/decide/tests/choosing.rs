@@ -59,6 +59,28 @@ pub(super) fn rows(table: &mut Table) {
         "wait",
         "two_histories",
     );
+    let apart = Member::with_data(0, 2, 'd', 5);
+    let old_label = Member::with_data(1, 2, 'b', 5).memory(|m| m.epoch = Some(epoch(1)));
+    let knows = Member::with_data(2, 2, 'b', 3).memory(|m| m.unfinished = true);
+    table.row(
+        "an old state file does not make data older, where anybody knows better (I3)",
+        &apart,
+        sees(&apart, &[&old_label, &knows]),
+        "wait",
+        "two_histories",
+    );
+    let led_by_0 = |member: Member| member.memory(|m| m.master = Some(Ordinal::ZERO));
+    let (bound, more) = (
+        led_by_0(at_least(data(0, 5))),
+        led_by_0(at_least(data(1, 90))),
+    );
+    table.row(
+        "lower bounds that nobody can order (I3)",
+        &bound,
+        sees(&bound, &[&more, &led_by_0(data(2, 50))]),
+        "wait",
+        "two_histories",
+    );
     let cut = data(1, 5).memory(|m| m.unfinished = true);
     table.row(
         "only a cut copy is left",
@@ -77,7 +99,8 @@ fn a_tie_goes_to_the_recorded_master() {
         Member::with_data(2, 1, 'a', 5),
     );
     let (a, b) = (report(&a), report(&b));
-    let chosen = |master: Option<u32>| best(&[&a, &b], |_| master.map(Ordinal));
+    let both = [&a, &b];
+    let chosen = |master: Option<u32>| best(&both, &both, |_| master.map(Ordinal));
     assert_eq!(chosen(Some(2)), Best::Member(Ordinal(2)));
     assert_eq!(chosen(None), Best::Member(Ordinal(1)));
     let e = Epoch {

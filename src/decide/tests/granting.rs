@@ -32,6 +32,20 @@ pub(super) fn rows(table: &mut Table) {
         "withdraw",
         "grant_ends",
     );
+    let ending = Member {
+        terminating: true,
+        ..seen(Member::empty(0), 1).memory(|m| m.grant = Some(grant(1, 0, false)))
+    };
+    table.row(
+        "nor for a pod-0 that is stopped on its first boot (I7)",
+        &ending,
+        sees(
+            &ending,
+            &[&seen(Member::empty(1), 1), &seen(Member::empty(2), 1)],
+        ),
+        "withdraw",
+        "grant_ends",
+    );
     let done = Member::with_data(1, 2, 'b', 5).master();
     let me = granting(grant(2, 1, true));
     table.row(

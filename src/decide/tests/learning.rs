@@ -111,6 +111,23 @@ fn a_changed_id_is_unfinished_until_the_ids_match() {
 }
 
 #[test]
+fn a_copy_is_unfinished_from_the_first_look_at_it() {
+    // As init starts a member that found a live master; its sidecar comes a moment later.
+    let me = Member::with_data(1, 1, 'a', 5)
+        .replica_of(0, LinkState::Syncing)
+        .server(|s| s.run_id = "run-new".to_owned());
+    assert!(learn(&me.alone(), &me.memory).unfinished);
+    // And a copy that was done by then is taken for done.
+    let master = Member::with_data(0, 2, 'b', 9).master();
+    let done = Member::empty(1).replica_of(0, LinkState::Up).server(|s| {
+        s.run_id = "run-new".to_owned();
+        s.id = Some(id('b'));
+    });
+    let memory = learn(&sees(&done, &[&master]), &done.memory);
+    assert_eq!((memory.epoch, memory.unfinished), (Some(epoch(2)), false));
+}
+
+#[test]
 fn a_copy_saved_before_its_end_was_seen_has_its_masters_epoch() {
     let member = Member::with_data(1, 1, 'a', 5).memory(|m| {
         m.unfinished = true;

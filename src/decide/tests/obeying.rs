@@ -26,6 +26,30 @@ pub(super) fn rows(table: &mut Table) {
         "close",
         "grant_refused",
     );
+    let back = seen(Member::with_data(2, 2, 'b', 3), 2);
+    table.row(
+        "newer data came back after the grant (I3)",
+        &seen(me.clone(), 3),
+        sees(&seen(me.clone(), 3), &[&granting(grant(3, 1, true)), &back]),
+        "close",
+        "grant_refused",
+    );
+    let me_empty = seen(Member::empty(1), 2);
+    table.row(
+        "data came to a member that was granted a first boot (I3)",
+        &me_empty,
+        sees(&me_empty, &[&granting(grant(2, 1, true))]),
+        "close",
+        "grant_refused",
+    );
+    let bound = seen(at_least(data(2, 9)), 2);
+    table.row(
+        "somebody has at least so much more",
+        &me,
+        sees(&me, &[&granted, &bound]),
+        "close",
+        "grant_refused",
+    );
     let me_unfinished = seen(data(1, 5), 2).memory(|m| m.unfinished = true);
     table.row(
         "unfinished data is not promoted",
