@@ -99,16 +99,14 @@ fn run() -> Result<()> {
     let server = pod::server(project, &mut say)?;
     let folder = tempfile::Builder::new().prefix("podzero-demo").tempdir()?;
     let names = Names::new("redis", "demo");
-    let dns_address: SocketAddr = ([127, 0, 77, 53], 5353).into();
-    let dns = Dns::start_at(names.clone(), &[dns_address])
-        .context("the demo's DNS server (is another demo running?)")?;
+    let (dns, network) = dns(&names)?;
     let shared = Shared {
         podzero,
         server,
-        dns: dns_address,
+        dns: dns_address(network),
         folder: folder.path().to_owned(),
     };
-    let pods: Vec<Pod> = (0..3).map(Pod::new).collect();
+    let pods: Vec<Pod> = (0..3).map(|ordinal| Pod::new(network, ordinal)).collect();
     for pod in &pods {
         names.publish(&pod.name(), &[pod.address()]);
     }
@@ -131,6 +129,22 @@ fn run() -> Result<()> {
     }
     drop(dns);
     Ok(())
+}
+
+/// The DNS server, in the first loopback network where no other demo has its own.
+fn dns(names: &Names) -> Result<(Dns, u8)> {
+    let start = |network| Dns::start_at(names.clone(), &[dns_address(network)]);
+    for network in 77..86 {
+        if let Ok(dns) = start(network) {
+            return Ok((dns, network));
+        }
+    }
+    let dns = start(86).context("starting the demo's DNS server (are ten demos running?)")?;
+    Ok((dns, 86))
+}
+
+fn dns_address(network: u8) -> SocketAddr {
+    ([127, 0, network, 53], 5353).into()
 }
 
 fn build(project: &Path) -> Result<PathBuf> {
@@ -176,6 +190,10 @@ impl Demo {
         ));
         say("   were never saved to disk. It comes back fenced; whoever has most leads.");
         self.pods[master].kill_server()?;
+        wait("its sidecar sees it", || {
+            ensure!(!self.pods[master].status()?.ready(), "it is still ready");
+            Ok(())
+        })?;
         self.pods[master].start_server(&self.shared)?;
         self.settle(3)?;
         self.found()?;

@@ -19,14 +19,17 @@ pub(crate) struct Shared {
 
 /// One pod.
 pub(crate) struct Pod {
+    /// The third number of the addresses of its demo.
+    network: u8,
     pub(crate) ordinal: u8,
     sidecar: Option<Process>,
     server: Option<Process>,
 }
 
 impl Pod {
-    pub(crate) fn new(ordinal: u8) -> Self {
+    pub(crate) fn new(network: u8, ordinal: u8) -> Self {
         Self {
+            network,
             ordinal,
             sidecar: None,
             server: None,
@@ -38,7 +41,7 @@ impl Pod {
     }
 
     pub(crate) fn address(&self) -> IpAddr {
-        Ipv4Addr::new(127, 0, 77, self.ordinal + 1).into()
+        Ipv4Addr::new(127, 0, self.network, self.ordinal + 1).into()
     }
 
     pub(crate) fn folder(&self, shared: &Shared) -> PathBuf {
