@@ -17,7 +17,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use crate::process::run;
 
 /// Where the harness itself is, in each set's network.
-const GATEWAY: [&str; 2] = ["10.244.0.1/16", "fd00:244::1/64"];
+const GATEWAY: [&str; 2] = ["10.244.0.1/16", "fd00:244::1/64 nodad"];
 /// Where the DNS server is.
 pub const DNS: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(10, 244, 0, 53)),
@@ -92,11 +92,11 @@ impl Network {
              ip link set br0 up\n"
             .to_owned();
         for own in GATEWAY {
-            script += &format!("ip addr add {own} dev br0 nodad\n");
+            script += &format!("ip addr add {own} dev br0\n");
         }
         for dns in DNS {
-            let length = if dns.is_ipv6() { 64 } else { 16 };
-            script += &format!("ip addr add {dns}/{length} dev br0 nodad\n");
+            let length = if dns.is_ipv6() { "64 nodad" } else { "16" };
+            script += &format!("ip addr add {dns}/{length} dev br0\n");
         }
         let holder = Holder::start(&["--net"], &script)?;
         let outside = File::open("/proc/thread-self/ns/net").context("the own namespace")?;
