@@ -155,3 +155,37 @@ fn table(report: &Report) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::fixture::Member;
+    use crate::report::{PeerReport, ReasonReport};
+
+    #[test]
+    fn the_set_in_a_terminal() {
+        let mut report = Member::with_data(1, 12, 'a', 1_234_567_890)
+            .replica_of(0, LinkState::Up)
+            .report();
+        let peer = |pod: &str, role, offset, failure: Option<&str>| PeerReport {
+            pod: pod.to_owned(),
+            role,
+            epoch: report.epoch,
+            offset,
+            answered_at: None,
+            failure: failure.map(ToOwned::to_owned),
+        };
+        report.peers = vec![
+            peer("redis-0", Some(Role::Master), Some(1_234_567_890), None),
+            peer("redis-2", None, None, Some("its name does not exist")),
+        ];
+        report.ready = true;
+        report.reasons = vec![ReasonReport {
+            code: "in_order".to_owned(),
+            message: "follows redis-0".to_owned(),
+        }];
+        let text = table(&report);
+        assert!(text.lines().all(|line| line.len() <= 80));
+        insta::assert_snapshot!(text);
+    }
+}

@@ -183,3 +183,6 @@ where
         drop(place);
     });
 }
+
+#[cfg(test)]
+mod tests;

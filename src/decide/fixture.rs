@@ -11,18 +11,18 @@ use crate::report::{Ancestor, LinkState, Report};
 use crate::state_file::{Held, Memory};
 use crate::topology::{Epoch, Identity, Ordinal, ReplicationId};
 
-pub(super) fn id(letter: char) -> ReplicationId {
+pub(crate) fn id(letter: char) -> ReplicationId {
     ReplicationId::parse(&letter.to_string().repeat(40)).expect("forty digits")
 }
 
-pub(super) fn epoch(counter: u64) -> Epoch {
+pub(crate) fn epoch(counter: u64) -> Epoch {
     Epoch {
         counter,
         granter: Ordinal::ZERO,
     }
 }
 
-pub(super) fn identity(ordinal: Ordinal) -> Identity {
+pub(crate) fn identity(ordinal: Ordinal) -> Identity {
     Identity {
         pod: format!("redis-{ordinal}").parse().expect("a pod's name"),
         uid: None,
@@ -32,7 +32,7 @@ pub(super) fn identity(ordinal: Ordinal) -> Identity {
     }
 }
 
-pub(super) fn policy() -> Policy {
+pub(crate) fn policy() -> Policy {
     Policy {
         replicas: Some(3),
         discover: Duration::from_secs(30),
@@ -44,16 +44,16 @@ pub(super) fn policy() -> Policy {
 
 /// A member: its memory and what its server says.
 #[derive(Debug, Clone)]
-pub(super) struct Member {
-    pub(super) ordinal: Ordinal,
-    pub(super) memory: Memory,
-    pub(super) local: Local,
-    pub(super) terminating: bool,
+pub(crate) struct Member {
+    pub(crate) ordinal: Ordinal,
+    pub(crate) memory: Memory,
+    pub(crate) local: Local,
+    pub(crate) terminating: bool,
 }
 
 impl Member {
     /// A fenced server without anything.
-    pub(super) fn empty(ordinal: u32) -> Self {
+    pub(crate) fn empty(ordinal: u32) -> Self {
         let ordinal = Ordinal(ordinal);
         let run_id = format!("run-{ordinal}");
         Self {
@@ -82,7 +82,7 @@ impl Member {
     }
 
     /// A fenced server with data of an epoch, written under an ID up to an offset.
-    pub(super) fn with_data(ordinal: u32, counter: u64, letter: char, offset: u64) -> Self {
+    pub(crate) fn with_data(ordinal: u32, counter: u64, letter: char, offset: u64) -> Self {
         let mut member = Self::empty(ordinal);
         let epoch = epoch(counter);
         member.memory.epoch = Some(epoch);
@@ -105,7 +105,7 @@ impl Member {
     }
 
     /// The granted master of its epoch.
-    pub(super) fn master(mut self) -> Self {
+    pub(crate) fn master(mut self) -> Self {
         let epoch = self.memory.epoch.expect("data of an epoch");
         self.memory.held = Some(Held {
             epoch,
@@ -118,7 +118,7 @@ impl Member {
     }
 
     /// A replica of a member.
-    pub(super) fn replica_of(mut self, master: u32, link: LinkState) -> Self {
+    pub(crate) fn replica_of(mut self, master: u32, link: LinkState) -> Self {
         if link == LinkState::Up {
             self.memory.master = Some(Ordinal(master));
             self.memory.holder = Some(Ordinal(master));
@@ -127,7 +127,7 @@ impl Member {
         self.server(|s| s.role = ServerRole::Replica { host, port, link })
     }
 
-    pub(super) fn server(mut self, change: impl FnOnce(&mut ServerInfo)) -> Self {
+    pub(crate) fn server(mut self, change: impl FnOnce(&mut ServerInfo)) -> Self {
         let Local::Up(server) = &mut self.local else {
             panic!("the server is up")
         };
@@ -135,13 +135,13 @@ impl Member {
         self
     }
 
-    pub(super) fn memory(mut self, change: impl FnOnce(&mut Memory)) -> Self {
+    pub(crate) fn memory(mut self, change: impl FnOnce(&mut Memory)) -> Self {
         change(&mut self.memory);
         self
     }
 
     /// A snapshot in which nobody else is.
-    pub(super) fn alone(&self) -> Snapshot {
+    pub(crate) fn alone(&self) -> Snapshot {
         Snapshot {
             started_at: Time(Duration::from_secs(100)),
             process_started_at: Time(Duration::from_secs(100)),
@@ -154,16 +154,16 @@ impl Member {
         }
     }
 
-    pub(super) fn report(&self) -> Report {
+    pub(crate) fn report(&self) -> Report {
         own_report(&identity(self.ordinal), &self.alone(), &self.memory)
     }
 }
 
-pub(super) fn target(ordinal: Ordinal) -> (String, u16) {
+pub(crate) fn target(ordinal: Ordinal) -> (String, u16) {
     (format!("10.0.0.{}", ordinal.0 + 1), 6379)
 }
 
-pub(super) fn peer(state: PeerState, ordinal: Ordinal) -> Peer {
+pub(crate) fn peer(state: PeerState, ordinal: Ordinal) -> Peer {
     let verified_run = match &state {
         PeerState::Answered(report) if report.is_granted_master() => {
             report.server.as_ref().map(|s| s.run_id.clone())
@@ -183,7 +183,7 @@ pub(super) fn peer(state: PeerState, ordinal: Ordinal) -> Peer {
 }
 
 /// What a member sees when all the others answer.
-pub(super) fn sees(me: &Member, others: &[&Member]) -> Snapshot {
+pub(crate) fn sees(me: &Member, others: &[&Member]) -> Snapshot {
     let mut snapshot = me.alone();
     for other in others {
         let state = PeerState::Answered(Box::new(other.report()));
@@ -195,7 +195,7 @@ pub(super) fn sees(me: &Member, others: &[&Member]) -> Snapshot {
 }
 
 /// Decides on a snapshot as it stands: what was learnt before is in the memory already.
-pub(super) fn decided(me: &Member, snapshot: &Snapshot, policy: &Policy) -> Decision {
+pub(crate) fn decided(me: &Member, snapshot: &Snapshot, policy: &Policy) -> Decision {
     let own = own_report(&identity(me.ordinal), snapshot, &me.memory);
     decide(&View {
         snapshot,

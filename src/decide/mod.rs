@@ -316,7 +316,7 @@ pub(crate) fn answers_for_its_data(role: Role) -> bool {
 }
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

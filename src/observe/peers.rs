@@ -149,3 +149,107 @@ fn read(address: SocketAddr, body: &[u8]) -> Result<Report, PeerError> {
     }
     serde_json::from_slice(body).map_err(not)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::decide::fixture::Member;
+
+    const LIMIT: Duration = Duration::from_millis(300);
+
+    /// What a client makes of a server that answers every request on a connection with these bytes,
+    /// and then keeps the connection open.
+    async fn told(answer: Vec<u8>) -> Result<Report, PeerError> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("binds");
+        let address = listener.local_addr().expect("an address");
+        let server = tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.expect("accepts");
+                let answer = answer.clone();
+                tokio::spawn(async move {
+                    let mut request = [0; 1024];
+                    while stream.read(&mut request).await.is_ok_and(|n| n > 0) {
+                        let _ = stream.write_all(&answer).await;
+                    }
+                });
+            }
+        });
+        let report = fetch_report(address, LIMIT).await;
+        server.abort();
+        report
+    }
+
+    fn http(code: &str, body: &str) -> Vec<u8> {
+        let length = body.len();
+        format!("HTTP/1.1 {code}\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
+    }
+
+    #[tokio::test]
+    async fn a_report_is_read_and_unknown_fields_are_left_alone() {
+        let report = Member::with_data(0, 1, 'a', 5).report();
+        let mut document = serde_json::to_value(&report).expect("JSON");
+        document["a_later_field"] = true.into();
+        let answer = http("200 OK", &document.to_string());
+        assert_eq!(told(answer).await, Ok(report));
+    }
+
+    #[tokio::test]
+    async fn a_newer_schema_is_refused_even_when_its_fields_are_others() {
+        let answer = http("200 OK", r#"{"schema": 2}"#);
+        assert!(matches!(
+            told(answer).await,
+            Err(PeerError::NewerSchema(_, 2))
+        ));
+    }
+
+    #[tokio::test]
+    async fn who_is_no_podzero_is_told_apart_from_who_is_silent() {
+        let report = Member::empty(0).report();
+        let half = serde_json::to_string(&report).expect("JSON").split_off(40);
+        let no_podzero = [
+            http("200 OK", "hello"),
+            http("200 OK", "{}"),
+            http("200 OK", r#"{"schema": 1}"#),
+            http("200 OK", &half),
+            http("404 Not Found", ""),
+            b"-ERR unknown command\r\n".to_vec(),
+        ];
+        for answer in no_podzero {
+            let words = String::from_utf8_lossy(&answer).into_owned();
+            let told = told(answer).await;
+            assert!(
+                matches!(told, Err(PeerError::NotPodzero(..))),
+                "{words}: {told:?}"
+            );
+        }
+        let starting = told(http("503 Service Unavailable", "")).await;
+        assert!(
+            matches!(starting, Err(PeerError::Starting(_))),
+            "{starting:?}"
+        );
+        let cut = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{".to_vec();
+        for silent in [Vec::new(), cut] {
+            let told = told(silent).await;
+            assert!(matches!(told, Err(PeerError::Silent(..))), "{told:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_endless_answer_ends() {
+        let long = "x".repeat(LONGEST + 1);
+        let told = told(http("200 OK", &long)).await;
+        assert!(matches!(told, Err(PeerError::Broken(..))), "{told:?}");
+    }
+
+    #[tokio::test]
+    async fn nobody_listening_is_refused_at_once() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("binds");
+        let address = listener.local_addr().expect("an address");
+        drop(listener);
+        let told = fetch_report(address, LIMIT).await;
+        assert_eq!(told, Err(PeerError::Refused(address)));
+    }
+}

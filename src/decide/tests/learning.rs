@@ -189,3 +189,20 @@ fn another_hand_that_promoted_again_is_noticed() {
     assert_eq!(memory.epoch, Some(epoch(1)));
     assert_eq!(memory.lineage.len(), 2);
 }
+
+/// Peers of other releases read this document: fields are added, never changed.
+#[test]
+fn the_status_document() {
+    let member = Member::with_data(1, 2, 'b', 5)
+        .replica_of(0, LinkState::Up)
+        .memory(|m| {
+            m.grant = Some(Grant {
+                epoch: epoch(3),
+                target: Ordinal(2),
+                counts: true,
+                by_hand: false,
+            });
+        });
+    let document = serde_json::to_string_pretty(&member.report()).expect("JSON");
+    insta::assert_snapshot!(document);
+}
