@@ -57,7 +57,8 @@ pub struct SetArgs {
         long,
         env = "PODZERO_POD_IP",
         value_name = "ADDR",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = pod_ip
     )]
     pub pod_ip: Vec<IpAddr>,
     /// The cluster's domain. Without it: from resolv.conf, else cluster.local.
@@ -158,7 +159,7 @@ pub struct InitArgs {
     #[arg(long, env = "PODZERO_TIMEOUT", value_name = "TIME", default_value = "5m", value_parser = time)]
     pub timeout: Duration,
     /// There is no sidecar: pod-0 starts as the master, the others wait for it.
-    #[arg(long, env = "PODZERO_WITHOUT_SIDECAR", action = ArgAction::SetTrue, value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "PODZERO_WITHOUT_SIDECAR", action = ArgAction::SetTrue, value_parser = clap::builder::BoolishValueParser::new())]
     pub without_sidecar: bool,
     /// Copy this binary into a directory, for the server's container.
     #[arg(long, env = "PODZERO_INSTALL_DIR", value_name = "DIR")]
@@ -168,7 +169,8 @@ pub struct InitArgs {
         long,
         env = "PODZERO_HTTP",
         value_name = "ADDR:PORT",
-        default_value = "[::]:8379"
+        default_value = "[::]:8379",
+        value_parser = listen
     )]
     pub http: SocketAddr,
 }
@@ -190,7 +192,8 @@ pub struct SidecarArgs {
         long,
         env = "PODZERO_HTTP",
         value_name = "ADDR:PORT",
-        default_value = "[::]:8379"
+        default_value = "[::]:8379",
+        value_parser = listen
     )]
     pub http: SocketAddr,
     /// The Unix socket on which commands are accepted.
@@ -311,6 +314,28 @@ fn domain(text: &str) -> Result<String, String> {
 fn time(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|e| format!("{e} (write a time such as 500ms, 30s or 5m)"))
+}
+
+fn pod_ip(text: &str) -> Result<IpAddr, String> {
+    let address: IpAddr = text
+        .parse()
+        .map_err(|_| "not an address (10.0.0.1, fd00::1)".to_owned())?;
+    if address.is_unspecified() || address.is_multicast() {
+        return Err(
+            "no other pod can reach this address: it is to come from status.podIPs".to_owned(),
+        );
+    }
+    Ok(address)
+}
+
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text
+        .parse()
+        .map_err(|_| "not an address with a port ([::]:8379, 0.0.0.0:8379)".to_owned())?;
+    if address.port() == 0 {
+        return Err("port 0: every pod of the set must listen on the same, known port".to_owned());
+    }
+    Ok(address)
 }
 
 fn dns_server(text: &str) -> Result<SocketAddr, String> {

@@ -6,6 +6,7 @@
 mod page;
 mod routes;
 
+use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
@@ -18,7 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::publish::Shared;
 
@@ -28,6 +29,8 @@ const HEAD_LIMIT: Duration = Duration::from_secs(5);
 const CONNECTION_LIMIT: Duration = Duration::from_mins(10);
 /// More connections at once than probes, peers and scrapers make together; the rest is closed.
 const CONNECTIONS: usize = 256;
+/// More than a peer, a node's kubelet or a scraper makes from one address: nobody keeps the others out.
+const FROM_ONE: usize = 32;
 
 /// Why the servers cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -85,10 +88,22 @@ impl Servers {
         let socket_only = routes::socket(shared);
         let (tcp, unix) = (self.tcp, self.unix);
         let many = Arc::new(Semaphore::new(CONNECTIONS));
+        let mut sources: HashMap<IpAddr, Arc<Semaphore>> = HashMap::new();
         let serve_tcp = async {
             loop {
-                let accepted = tcp.accept().await.map(|(stream, _)| stream);
-                accept(accepted, &pod_network, &many).await;
+                let (accepted, from) = match tcp.accept().await {
+                    Ok((stream, from)) => (Ok(stream), from.ip().to_canonical()),
+                    Err(error) => (Err(error), Ipv4Addr::UNSPECIFIED.into()),
+                };
+                // Whoever has no connection any more is forgotten.
+                sources.retain(|_, places| places.available_permits() < FROM_ONE);
+                let own = sources
+                    .entry(from)
+                    .or_insert_with(|| Arc::new(Semaphore::new(FROM_ONE)));
+                let Ok(place) = Arc::clone(own).try_acquire_owned() else {
+                    continue;
+                };
+                accept(accepted, &pod_network, &many, Some(place)).await;
             }
         };
         // The kubelet's and people's commands must get through when the pod network is flooded.
@@ -96,7 +111,7 @@ impl Servers {
         let serve_unix = async {
             loop {
                 let accepted = unix.accept().await.map(|(stream, _)| stream);
-                accept(accepted, &socket_only, &few).await;
+                accept(accepted, &socket_only, &few, None).await;
             }
         };
         tokio::select! {
@@ -154,8 +169,12 @@ async fn bind_unix(path: &Path) -> Result<UnixListener, HttpError> {
     Ok(listener)
 }
 
-async fn accept<S>(stream: std::io::Result<S>, router: &Router, places: &Arc<Semaphore>)
-where
+async fn accept<S>(
+    stream: std::io::Result<S>,
+    router: &Router,
+    places: &Arc<Semaphore>,
+    own_place: Option<OwnedSemaphorePermit>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let stream = match stream {
@@ -180,7 +199,7 @@ where
             .serve_connection(TokioIo::new(stream), service);
         // How a client's connection ends is the client's matter.
         let _ = tokio::time::timeout(CONNECTION_LIMIT, connection).await;
-        drop(place);
+        drop((place, own_place));
     });
 }
 

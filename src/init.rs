@@ -108,15 +108,14 @@ fn refuse_contradictions(args: &InitArgs) -> Result<(), Failure> {
 async fn beside_sidecar(args: &InitArgs, setting: &Setting) -> Result<Follow, Failure> {
     let set = &args.set;
     let identity = &setting.here.identity;
-    let (own, seen) = state_file::epochs(&set.data_dir, identity);
+    let own = state_file::remembered(&set.data_dir, identity);
     let ports = discover::Ports {
         http: set.peer_http_port,
         redis: set.redis_port,
         login: setting.login.clone(),
     };
-    let known = own.max(seen);
     let found =
-        discover::live_master(&setting.here, set.replicas, ports, known, args.discover).await;
+        discover::live_master(&setting.here, set.replicas, ports, &own, args.discover).await;
     let Some(master) = found else {
         return Ok(Follow::Fence);
     };

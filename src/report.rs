@@ -214,12 +214,21 @@ pub struct Report {
     pub role: Role,
     /// No keys and no history.
     pub empty: bool,
+    /// Keys in all databases of its server; none while that cannot be asked.
+    #[serde(default)]
+    pub keys: Option<u64>,
     /// Its data is between two histories: not a candidate.
     pub unfinished: bool,
+    /// It cannot write its state file: it promises nothing, and is promoted and pointed nowhere.
+    #[serde(default)]
+    pub forgets: bool,
     /// It is being stopped: refuses promotion.
     pub terminating: bool,
     /// The epoch of the history that its server has loaded.
     pub epoch: Option<Epoch>,
+    /// The newest epoch of any history that was whole here, also when that data is gone.
+    #[serde(default)]
+    pub last_epoch: Option<Epoch>,
     /// The newest epoch that it knows of. It obeys nothing older.
     pub epoch_seen: Option<Epoch>,
     /// The pod that it takes for the master.
@@ -239,6 +248,11 @@ pub struct Report {
 }
 
 impl Report {
+    /// Its server has loaded what there is, and there is nothing: no key, and no history that is known.
+    pub fn is_bare(&self) -> bool {
+        self.keys == Some(0) && self.epoch.is_none() && !self.unfinished
+    }
+
     /// Whether the member is a master that holds the grant of its epoch.
     pub fn is_granted_master(&self) -> bool {
         self.role == Role::Master

@@ -31,6 +31,12 @@ use crate::topology::Ordinal;
 const STEADY: Duration = Duration::from_secs(1);
 /// Between two turns while something is waited for.
 const UNSETTLED: Duration = Duration::from_millis(100);
+/// How often what must be so on the running server is made so.
+const PREPARE_AGAIN: Duration = Duration::from_secs(10);
+/// How long a member that declined a grant is passed over.
+const DECLINED: Duration = Duration::from_secs(10);
+/// How long a failure is told in the status after it.
+const TOLD: Duration = Duration::from_secs(30);
 /// How often an offset alone is worth a write of the state file.
 const OFFSET_WRITES: Duration = Duration::from_secs(5);
 /// How long an ordinary sidecar outlives the signal that its server gets too: within the 30 s that a
@@ -71,16 +77,56 @@ struct Sidecar {
     memory: Memory,
     file: StateFile,
     offset_written_at: Time,
+    prepared_at: Time,
     ready: ReadyMemory,
     lost: Arc<Notify>,
     started_at: Time,
     turned: Turned,
     metrics: Arc<Metrics>,
+    masterless_since: Time,
+    declined_at: BTreeMap<Ordinal, Time>,
+    troubles: Troubles,
     conf: std::path::PathBuf,
     answered_at: BTreeMap<Ordinal, u64>,
     voice: Voice,
     pointed_at: Option<String>,
     resolve: Option<(Ordinal, oneshot::Sender<Result<String, String>>)>,
+}
+
+/// What went wrong beside the decisions, in words.
+#[derive(Debug, Default)]
+struct Troubles {
+    state_file: Option<String>,
+    conf: Option<String>,
+    user: Option<String>,
+    action: Option<(String, Time)>,
+}
+
+impl Troubles {
+    fn reasons(&self, now: Time) -> Vec<Reason> {
+        let action = self
+            .action
+            .as_ref()
+            .filter(|(_, at)| now.since(*at) < TOLD)
+            .map(|(words, _)| words.clone());
+        [
+            action.map(Reason::ActionFailed),
+            self.user.clone().map(Reason::NotPrepared),
+            self.conf.clone().map(Reason::NotPrepared),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// The member that declined the grant which is withdrawn now.
+fn just_declined(view: &View<'_>, decision: &Decision) -> Option<(Ordinal, Time)> {
+    let grant = view.memory.grant.as_ref()?;
+    let target = view.report(grant.target)?;
+    let declined = target.authority.closed >= Some(grant.epoch) && !target.is_granted_master();
+    (decision.action == Action::Withdraw && declined)
+        .then_some((grant.target, view.snapshot.started_at))
 }
 
 impl Sidecar {
@@ -106,6 +152,17 @@ impl Sidecar {
             let pause = match decision.action {
                 Action::Wait if steady && told_at.is_none() => STEADY,
                 Action::Wait => UNSETTLED,
+                Action::Fence
+                | Action::Unfence { .. }
+                | Action::Adopt { .. }
+                | Action::Follow { .. }
+                | Action::Publish(_)
+                | Action::Withdraw
+                | Action::Close(_)
+                    if self.troubles.action.is_some() =>
+                {
+                    UNSETTLED
+                }
                 Action::Fence
                 | Action::Unfence { .. }
                 | Action::Adopt { .. }
@@ -160,6 +217,7 @@ impl Sidecar {
         let own = own_report(&self.ask.identity, &snapshot, &self.memory);
         let own = Report {
             announced: Some((self.replication.announce.clone(), self.ask.redis_port)),
+            forgets: !remembered,
             ..own
         };
         let view = View {
@@ -170,10 +228,19 @@ impl Sidecar {
         };
         let conditions = conditions(&view, &mut self.ready);
         let mut decision = decide(&view);
+        if view.granted_master().is_some() {
+            self.masterless_since = clock::now();
+        }
+        self.declined_at.extend(just_declined(&view, &decision));
         if !remembered && decision.action != Action::Fence {
             decision.action = Action::Wait;
         }
+        if let Some(why) = self.troubles.state_file.clone().filter(|_| !remembered) {
+            decision.reasons.insert(0, Reason::Forgets(why));
+        }
         self.answer_request(&decision);
+        let troubles = self.troubles.reasons(snapshot.started_at);
+        decision.reasons.splice(0..0, troubles);
         let set = self.ask.identity.pod.set().to_owned();
         let reasons: Vec<_> = decision.reasons.iter().map(|r| r.report(&set)).collect();
         self.voice.say(&decision, &reasons, clock::now());
@@ -184,6 +251,7 @@ impl Sidecar {
         let after = own_report(&self.ask.identity, &snapshot, &self.memory);
         let mut report = Report {
             announced: own.announced,
+            forgets: own.forgets,
             reasons,
             ..after
         };
@@ -213,7 +281,7 @@ impl Sidecar {
     async fn observe(&mut self, terminating: bool) -> Snapshot {
         let started_at = clock::now();
         let pointed_at = self.pointed_at.clone();
-        let (local, (peers, own_name_resolves)) = tokio::join!(
+        let (local, seen) = tokio::join!(
             self.server.look(),
             self.members
                 .look(&self.ask, self.policy.replicas, pointed_at.as_deref())
@@ -230,8 +298,11 @@ impl Sidecar {
             process_started_at: self.started_at,
             me: self.ask.identity.pod.ordinal(),
             local,
-            peers,
-            own_name_resolves,
+            peers: seen.peers,
+            own_name_resolves: seen.own_name_resolves,
+            names_known: seen.names_known,
+            masterless_since: self.masterless_since,
+            declined: self.declined(started_at),
             terminating,
             resolve: self.resolve.as_ref().map(|(keep, _)| *keep),
         }
@@ -256,11 +327,16 @@ impl Sidecar {
         }
         self.offset_written_at = now;
         match self.file.save(&self.memory) {
-            Ok(()) => true,
+            Ok(()) => {
+                self.troubles.state_file = None;
+                true
+            }
             Err(error) => {
                 self.metrics.state_file_errors.inc();
+                let error = anyhow::Error::new(error);
+                self.troubles.state_file = Some(format!("{error:#}"));
                 self.voice.complain(
-                    &anyhow::Error::new(error),
+                    &error,
                     "the state file cannot be written: nothing is promoted or followed",
                     clock::now(),
                 );
@@ -275,30 +351,50 @@ impl Sidecar {
         }
     }
 
+    /// What must be so on a running server is made so at its first look, and again and again: `ACL
+    /// LOAD` takes the replication user away, and a volume may be full for a while.
     async fn prepare(&mut self, run_id: &str) {
-        if self.server.is_prepared(run_id) {
+        let (now, known) = (clock::now(), self.server.is_prepared(run_id));
+        if known && now.since(self.prepared_at) < PREPARE_AGAIN {
             return;
         }
+        self.prepared_at = now;
+        self.troubles.conf = None;
         match crate::conf::write::refence(&self.conf) {
             Ok(true) => tracing::info!("the server runs: its configuration is the fence again"),
             Ok(false) => {}
-            Err(error) => self.voice.complain(
-                &anyhow::Error::new(error),
-                "the configuration could not be fenced again",
-                clock::now(),
-            ),
+            Err(error) => {
+                let what = "the configuration could not be fenced again (is its directory writable for the sidecar?)";
+                self.troubles.conf = Some(self.trouble(error, what));
+            }
         }
+        self.troubles.user = None;
         match prepare(&mut self.server, run_id, &self.replication).await {
+            Ok(()) if known => {}
             Ok(()) => tracing::info!(
                 user = self.replication.user,
                 "the server has the set's replication user"
             ),
-            Err(error) => self.voice.complain(
-                &anyhow::Error::new(error),
-                "the replication user could not be made on the local server",
-                clock::now(),
-            ),
+            Err(error) => {
+                let what = "the replication user could not be made on the local server, so nobody can follow it";
+                self.troubles.user = Some(self.trouble(error, what));
+            }
         }
+    }
+
+    fn trouble(&mut self, error: impl Into<anyhow::Error>, what: &'static str) -> String {
+        let error = error.into();
+        self.voice.complain(&error, what, clock::now());
+        format!("{what}: {error:#}")
+    }
+
+    /// Who declined a grant a moment ago: asked again when everybody else has been, or later.
+    fn declined(&self, now: Time) -> std::collections::BTreeSet<Ordinal> {
+        let lately = self
+            .declined_at
+            .iter()
+            .filter(|(_, at)| now.since(**at) < DECLINED);
+        lately.map(|(ordinal, _)| *ordinal).collect()
     }
 
     async fn act(&mut self, action: &Action, snapshot: &Snapshot) {
@@ -313,13 +409,25 @@ impl Sidecar {
         self.metrics.acted(action.as_str(), result.is_ok());
         match result {
             Ok(()) => {
+                self.troubles.action = None;
                 if let Action::Follow { lost_tail, .. } = action {
                     self.metrics.lost_tail.inc_by(lost_tail.unwrap_or(0));
+                    Voice::followed(action);
                 }
             }
             Err(error) => {
-                self.voice
-                    .complain(&anyhow::Error::new(error), "an action failed", clock::now());
+                let what = match action {
+                    Action::Unfence { .. } => "the local server could not be promoted",
+                    Action::Follow { .. } => "the local server could not be pointed at the master",
+                    Action::Fence => "the local server could not be fenced",
+                    Action::Wait
+                    | Action::Adopt { .. }
+                    | Action::Publish(_)
+                    | Action::Withdraw
+                    | Action::Close(_) => "a decision could not be carried out",
+                };
+                let words = self.trouble(error, what);
+                self.troubles.action = Some((words, clock::now()));
             }
         }
     }

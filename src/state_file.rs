@@ -180,10 +180,9 @@ fn owner(identity: &Identity) -> String {
     format!("{}/{}", identity.namespace, identity.pod)
 }
 
-/// For `init`: the epoch of this pod's data and the newest that it knows of.
-pub fn epochs(data_dir: &Path, identity: &Identity) -> (Option<Epoch>, Option<Epoch>) {
-    let (_, memory, _) = StateFile::open(data_dir, identity);
-    (memory.epoch, memory.epoch_seen)
+/// For `init`: what this pod remembers.
+pub fn remembered(data_dir: &Path, identity: &Identity) -> Memory {
+    StateFile::open(data_dir, identity).1
 }
 
 /// For `init`, before it lets the server start as a replica of a live master: from the server's
@@ -273,7 +272,7 @@ mod tests {
         file.save(&memory).expect("saved");
         let (_, again, found) = StateFile::open(dir.path(), &identity());
         assert_eq!((again, found), (memory, Found::Ours));
-        assert_eq!(epochs(dir.path(), &identity()), (Some(epoch), None));
+        assert_eq!(remembered(dir.path(), &identity()).epoch, Some(epoch));
     }
 
     #[test]

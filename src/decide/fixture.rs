@@ -149,6 +149,9 @@ impl Member {
             local: self.local.clone(),
             peers: BTreeMap::new(),
             own_name_resolves: true,
+            names_known: true,
+            masterless_since: Time::default(),
+            declined: std::collections::BTreeSet::new(),
             terminating: self.terminating,
             resolve: None,
         }

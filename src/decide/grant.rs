@@ -5,7 +5,7 @@
 //! counts once every member that answers has shown its epoch, which is a promise to obey nothing
 //! older. Pure.
 
-use super::history::{Best, best};
+use super::choice::{choose, newest_masters, visible_loss};
 use super::{Action, Decision, Local, PeerState, Reason, View, answers_for_its_data, ordinal_of};
 use crate::report::{Grant, Report, Role};
 use crate::topology::{Epoch, Ordinal};
@@ -33,6 +33,7 @@ pub fn step(view: &View<'_>) -> Decision {
                     epoch: grant.epoch,
                     target: keep,
                     why: "a person decided so (podzero resolve)".to_owned(),
+                    at_risk: false,
                 }],
                 action: Action::Publish(grant),
             },
@@ -50,7 +51,11 @@ pub fn step(view: &View<'_>) -> Decision {
     }
     match masterless(view) {
         Err(reason) => wait(reason),
-        Ok((target, why)) => {
+        Ok(Choice {
+            target,
+            why,
+            at_risk,
+        }) => {
             let epoch = Epoch::after(view.newest_epoch(), view.snapshot.me);
             let grant = Grant {
                 epoch,
@@ -60,7 +65,12 @@ pub fn step(view: &View<'_>) -> Decision {
             };
             Decision {
                 action: Action::Publish(grant),
-                reasons: vec![Reason::Grants { epoch, target, why }],
+                reasons: vec![Reason::Grants {
+                    epoch,
+                    target,
+                    why,
+                    at_risk,
+                }],
             }
         }
     }
@@ -89,6 +99,14 @@ pub fn by_hand(view: &View<'_>, keep: Ordinal) -> Result<Grant, String> {
             )
         })
     };
+    if let Err(Reason::MasterWithoutSidecar(other)) = refuse_beside_a_master(view)
+        && other != keep
+    {
+        return Err(format!(
+            "the server of {0} accepts writes, and its sidecar, which alone may stop that, does not answer: there would be two masters. Bring the sidecar of {0} back, or stop its server first",
+            view.pod(other)
+        ));
+    }
     if let Some(master) = view.granted_master()
         && !view.reports().any(refuses)
     {
@@ -140,7 +158,7 @@ fn pending(view: &View<'_>, grant: &Grant) -> Decision {
     }
     let unseen: Vec<_> = view
         .reports()
-        .filter(|r| r.epoch_seen != Some(epoch))
+        .filter(|r| r.epoch_seen != Some(epoch) && !is_given_up(view, r))
         .map(|r| r.pod.as_str())
         .collect();
     if unseen.is_empty() && target.is_some() {
@@ -149,9 +167,10 @@ fn pending(view: &View<'_>, grant: &Grant) -> Decision {
         // writes: choose again.
         if !grant.by_hand {
             match masterless(view) {
-                Ok((again, _)) if again == grant.target => {}
-                Ok((other, _)) => {
-                    return ends(format!("the latest answers choose {}", view.pod(other)));
+                Ok(again) if again.target == grant.target => {}
+                Ok(other) => {
+                    let other = view.pod(other.target);
+                    return ends(format!("the latest answers choose {other}"));
                 }
                 Err(reason) => return ends(format!("it is no longer right ({})", reason.code())),
             }
@@ -175,8 +194,22 @@ fn pending(view: &View<'_>, grant: &Grant) -> Decision {
     wait(Reason::GrantNotSeen { epoch, by })
 }
 
-/// How many members are expected: ordinals seen, the own one, and what was set.
+/// A member that cannot remember can do nothing: after the wait it counts as one that is silent.
+fn is_given_up(view: &View<'_>, report: &Report) -> bool {
+    let since = view.snapshot.peers.get(&report.ordinal).map(|p| p.since);
+    report.forgets && since.is_some_and(|since| view.waited(since) >= view.policy.peer_wait)
+}
+
+/// How many members are expected: ordinals seen, the own one, those that somebody remembers as the
+/// master, and what was set.
 fn expected(view: &View<'_>) -> u32 {
+    let remembered = view
+        .reports()
+        .flat_map(|r| [&r.authority.holder, &r.master])
+        .filter_map(|pod| ordinal_of(pod.as_deref()?))
+        .map(|o| o.0 + 1)
+        .max()
+        .unwrap_or(0);
     let seen = view
         .snapshot
         .peers
@@ -184,23 +217,56 @@ fn expected(view: &View<'_>) -> u32 {
         .map(|o| o.0 + 1)
         .max()
         .unwrap_or(0);
-    seen.max(view.snapshot.me.0 + 1)
+    seen.max(remembered)
+        .max(view.snapshot.me.0 + 1)
         .max(view.policy.replicas.unwrap_or(0))
 }
 
+/// Whom pod-0 grants the role.
+struct Choice {
+    target: Ordinal,
+    why: String,
+    /// Members were left out that may have had more.
+    at_risk: bool,
+}
+
 /// Nobody is the master as far as pod-0 can see: whom to grant the role, or what to wait for.
-fn masterless(view: &View<'_>) -> Result<(Ordinal, String), Reason> {
+fn masterless(view: &View<'_>) -> Result<Choice, Reason> {
     refuse_beside_a_master(view)?;
     wait_for_newest_master(view)?;
     let left_out = wait_for_members(view)?;
     let (target, mut why) = choose(view)?;
+    if let Some(report) = view.report(target) {
+        if view.snapshot.declined.contains(&target) {
+            let why = report.reasons.first().map(|r| r.message.clone());
+            let why = why.unwrap_or_else(|| "it does not say why".to_owned());
+            return Err(Reason::Declined { target, why });
+        }
+        if let Some(why) = visible_loss(view, report) {
+            return Err(Reason::NobodyToChoose(format!(
+                "{why}; bring it back, or decide with: podzero resolve --keep POD"
+            )));
+        }
+        let newest = view.reports().filter_map(|r| r.last_epoch).max();
+        if !left_out.is_empty() && (report.epoch.is_none() || report.epoch < newest) {
+            return Err(Reason::NobodyToChoose(format!(
+                "{} has no data of the newest epoch, and others that may have it do not answer ({}); bring them back, or decide with: podzero resolve --keep POD",
+                report.pod,
+                left_out.join(", ")
+            )));
+        }
+    }
     if !left_out.is_empty() {
         why = format!(
             "{why}; chosen without {}, whose writes may be lost",
             left_out.join(", ")
         );
     }
-    Ok((target, why))
+    Ok(Choice {
+        target,
+        why,
+        at_risk: !left_out.is_empty(),
+    })
 }
 
 /// A server that accepts writes, whatever its sidecar says of it, is somebody's master.
@@ -227,30 +293,6 @@ fn refuse_beside_a_master(view: &View<'_>) -> Result<(), Reason> {
         }
     }
     Ok(())
-}
-
-/// The holder of the newest grant and the master of the newest data, as far as anybody knows.
-fn newest_masters(view: &View<'_>) -> Vec<Ordinal> {
-    let holder = view
-        .reports()
-        .filter_map(|r| {
-            Some((
-                r.authority.epoch?,
-                ordinal_of(r.authority.holder.as_deref()?)?,
-            ))
-        })
-        .max();
-    let master = view
-        .reports()
-        .filter_map(|r| Some((r.epoch?, ordinal_of(r.master.as_deref()?)?)))
-        .max();
-    let mut who: Vec<_> = [holder, master]
-        .into_iter()
-        .flatten()
-        .map(|(_, who)| who)
-        .collect();
-    who.dedup();
-    who
 }
 
 /// Whoever may have acknowledged the newest writes is waited for without limit.
@@ -280,7 +322,11 @@ fn wait_for_members(view: &View<'_>) -> Result<Vec<String>, Reason> {
     let mut name_missing = false;
     for ordinal in (0..expected(view)).map(Ordinal) {
         let (why, since) = match view.report(ordinal) {
-            Some(report) if answers_for_its_data(report.role) => continue,
+            Some(report) if answers_for_its_data(report.role) && !report.forgets => continue,
+            Some(report) if report.forgets => (
+                format!("{} cannot write its state file", report.pod),
+                view.snapshot.peers.get(&ordinal).map(|p| p.since),
+            ),
             Some(report) if report.role == Role::Loading => {
                 // It can be asked, and says that it will know: no limit.
                 waiting.push(format!("{} is loading its data", report.pod));
@@ -312,7 +358,7 @@ fn wait_for_members(view: &View<'_>) -> Result<Vec<String>, Reason> {
             }
         };
         let since = since.unwrap_or(view.snapshot.process_started_at);
-        if now.since(since) >= view.policy.peer_wait {
+        if view.waited(since) >= view.policy.peer_wait {
             left_out.push(why);
         } else {
             waiting.push(why);
@@ -325,86 +371,8 @@ fn wait_for_members(view: &View<'_>) -> Result<Vec<String>, Reason> {
         return Err(Reason::WaitingForMembers(waiting.join("; ")));
     }
     let looking = now.since(view.snapshot.process_started_at) < view.policy.discover;
-    if view.policy.replicas.is_none() && looking {
+    if view.policy.replicas.is_none() && (looking || !view.snapshot.names_known) {
         return Err(Reason::Discovering);
     }
     Ok(left_out)
-}
-
-/// Whose data the set goes on with.
-fn choose(view: &View<'_>) -> Result<(Ordinal, String), Reason> {
-    let answering: Vec<&Report> = view
-        .reports()
-        .filter(|r| answers_for_its_data(r.role))
-        .collect();
-    // A server that does not answer its sidecar cannot be chosen, but what is recorded of its data is
-    // known: nothing older may replace it, however long it is waited for.
-    let newest_recorded = view
-        .reports()
-        .filter(|r| !r.unfinished)
-        .max_by_key(|r| r.epoch);
-    let newest_answering = answering
-        .iter()
-        .filter(|r| !r.unfinished)
-        .filter_map(|r| r.epoch)
-        .max();
-    if let Some(recorded) = newest_recorded.filter(|r| r.epoch > newest_answering) {
-        return Err(Reason::NobodyToChoose(format!(
-            "{} had the newest data, and its server does not answer; decide with: podzero resolve --keep POD",
-            recorded.pod
-        )));
-    }
-    if answering.iter().all(|r| r.empty && !r.unfinished) {
-        return if view.snapshot.terminating {
-            Err(Reason::Terminating)
-        } else if view.own.role == Role::Fenced || view.own.role == Role::Replica {
-            Ok((
-                view.snapshot.me,
-                "a first boot: every member is empty".to_owned(),
-            ))
-        } else {
-            Err(Reason::NobodyToChoose(
-                "the server of pod-0 does not answer".to_owned(),
-            ))
-        };
-    }
-    let whole: Vec<&Report> = answering
-        .iter()
-        .copied()
-        .filter(|r| !r.empty && !r.unfinished)
-        .collect();
-    // A member between two histories may hold the only copy of what it had before.
-    let newest_whole = whole.iter().filter_map(|r| r.epoch).max();
-    if let Some(unfinished) = answering
-        .iter()
-        .find(|r| r.unfinished && !r.empty && (whole.is_empty() || r.epoch > newest_whole))
-    {
-        return Err(Reason::NobodyToChoose(format!(
-            "the copy that {} was receiving was cut off, and nobody has newer whole data; decide with: podzero resolve --keep POD",
-            unfinished.pod
-        )));
-    }
-    let masters = newest_masters(view);
-    let recorded = |_: Epoch| masters.last().copied();
-    let all: Vec<&Report> = view.reports().collect();
-    match best(&whole, &all, recorded) {
-        Best::Member(target) => {
-            let report = view.report(target);
-            if report.is_some_and(|r| r.terminating) {
-                return Err(Reason::NobodyToChoose(
-                    "the member with the best data is being stopped".to_owned(),
-                ));
-            }
-            let epoch = report
-                .and_then(|r| r.epoch)
-                .map_or_else(|| "no epoch".to_owned(), |e| format!("epoch {e}"));
-            let offset = report.map_or(0, |r| r.replication.offset);
-            Ok((
-                target,
-                format!("it has the best data of those who answer ({epoch}, offset {offset})"),
-            ))
-        }
-        Best::TwoHistories(a, b) => Err(Reason::TwoHistories(a, b)),
-        Best::Nobody => Err(Reason::NobodyToChoose("nobody has whole data".to_owned())),
-    }
 }

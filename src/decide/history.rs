@@ -4,7 +4,7 @@
 //! (Redis documentation, "Replication ID explained"). Pure.
 
 use crate::report::Report;
-use crate::topology::{Epoch, Ordinal};
+use crate::topology::{Epoch, Ordinal, ReplicationId};
 
 /// How the data of one member relates to that of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,9 +54,11 @@ fn descends(a: &Report, b: &Report) -> bool {
 
 /// Whether `b`'s history is one from which `a`'s data came, however far `b` went on in it.
 pub fn knows_history_of(a: &Report, b: &Report) -> bool {
-    let Some(id) = &b.replication.id else {
-        return false;
-    };
+    b.replication.id.as_ref().is_some_and(|id| knows(a, id))
+}
+
+/// Whether an ID is one of those under which `a`'s data was written.
+pub fn knows(a: &Report, id: &ReplicationId) -> bool {
     a.replication.id.as_ref() == Some(id)
         || a.replication.id2.as_ref() == Some(id)
         || a.replication

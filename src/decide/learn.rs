@@ -321,7 +321,8 @@ pub fn role_of(server: &ServerInfo) -> Role {
     }
 }
 
-/// This member as the others see it. `ready`, `reasons` and `peers` are filled in by the loop.
+/// This member as the others see it. `ready`, `forgets`, `reasons` and `peers` are filled in by the
+/// loop.
 pub fn own_report(identity: &Identity, snapshot: &Snapshot, memory: &Memory) -> Report {
     let server = match &snapshot.local {
         Local::Up(server) => Some(server),
@@ -344,9 +345,12 @@ pub fn own_report(identity: &Identity, snapshot: &Snapshot, memory: &Memory) -> 
         announced: None,
         role,
         empty: server.is_some_and(|s| s.keys == 0) && memory.last_epoch.is_none(),
+        keys: server.map(|s| s.keys),
         unfinished: memory.unfinished,
+        forgets: false,
         terminating: snapshot.terminating,
         epoch: if ungranted { None } else { memory.epoch },
+        last_epoch: memory.last_epoch,
         epoch_seen: memory.epoch_seen,
         master: memory.master.filter(|_| memory.epoch.is_some()).map(name),
         ready: false,

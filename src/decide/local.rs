@@ -1,5 +1,6 @@
 //! What this member's own server is told: fence, un-fence, follow, or nothing. Pure.
 
+use super::choice::visible_loss;
 use super::history::{Relation, epoch_among, knows_history_of, lost_tail, relation};
 use super::{Action, Decision, GRANT_VALID, Local, PeerState, Reason, View, answers_for_its_data};
 use crate::observe::info::{ServerInfo, ServerRole};
@@ -191,6 +192,9 @@ fn unfence(view: &View<'_>, server: &ServerInfo, grant: &Grant) -> Decision {
         if view.memory.unfinished {
             return refuse("the data here is between two histories".to_owned());
         }
+        if let Some(why) = visible_loss(view, view.own) {
+            return refuse(why);
+        }
         if let Some((other, what)) = would_lose(view) {
             return refuse(format!("{} has {what}", other.pod));
         }
@@ -332,6 +336,10 @@ fn refuses(view: &View<'_>, master: &Report) -> Option<Reason> {
         .then_some(Reason::TwoHistories(view.snapshot.me, master.ordinal))
 }
 
+/// What a person can do about a pod-0 that does not come back.
+const WAY_OUT: &str =
+    "if it is lost for good, decide in any other pod with: podzero resolve --keep POD";
+
 /// Why there is nobody to follow.
 fn without_master(view: &View<'_>) -> Reason {
     for (ordinal, peer) in &view.snapshot.peers {
@@ -357,13 +365,13 @@ fn without_master(view: &View<'_>) -> Reason {
                 None => format!("{} has not decided yet", report.pod),
             },
             Some(PeerState::ServerOnly(_)) => {
-                "the sidecar of pod-0, which grants the role, does not answer".to_owned()
+                format!("the sidecar of pod-0, which grants the role, does not answer; {WAY_OUT}")
             }
             Some(PeerState::Missing) => {
-                "the name of pod-0, which grants the role, does not exist".to_owned()
+                format!("the name of pod-0, which grants the role, does not exist; {WAY_OUT}")
             }
             Some(PeerState::Silent(why)) => {
-                format!("pod-0, which grants the role, does not answer: {why}")
+                format!("pod-0, which grants the role, does not answer: {why}; {WAY_OUT}")
             }
             None => "pod-0, which grants the role, has not been asked yet".to_owned(),
         }

@@ -9,10 +9,12 @@
 //! |---|---|
 //! | [`learn`] | which history is loaded, which epoch it belongs to, which epochs are known |
 //! | [`history`] | which of two members has the newer or the larger data |
+//! | [`choice`] | whose data the set goes on with |
 //! | [`grant`] | who may become the master (pod-0, or a person's word) |
 //! | [`local`] | what this member's own server is told |
 //! | [`ready`] | whether probes may call this member ready |
 
+pub mod choice;
 pub mod grant;
 pub mod history;
 pub mod learn;
@@ -20,7 +22,7 @@ pub mod local;
 pub mod ready;
 mod reason;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use reason::Reason;
@@ -97,6 +99,13 @@ pub struct Snapshot {
     pub peers: BTreeMap<Ordinal, Peer>,
     /// This pod's own stable name resolves.
     pub own_name_resolves: bool,
+    /// DNS said how many members there are: the Service's name and the one after the last member's were
+    /// answered, and not with an error.
+    pub names_known: bool,
+    /// Since when nobody has been seen to be the master.
+    pub masterless_since: Time,
+    /// Members that were granted the role a moment ago and declined.
+    pub declined: BTreeSet<Ordinal>,
     /// This pod is being stopped.
     pub terminating: bool,
     /// A person asks to keep this member's data.
@@ -238,6 +247,12 @@ impl<'a> View<'a> {
         self.reports()
             .filter(|r| r.is_granted_master())
             .max_by_key(|r| r.epoch)
+    }
+
+    /// How long a member has been waited for: since it fell silent, and since there is a use for it.
+    pub fn waited(&self, since: Time) -> Duration {
+        let from = since.max(self.snapshot.masterless_since);
+        self.snapshot.started_at.since(from)
     }
 
     /// The newest grant that anybody publishes.

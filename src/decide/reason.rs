@@ -96,6 +96,19 @@ pub enum Reason {
     OwnNameMissing,
     /// No member's data can be chosen.
     NobodyToChoose(String),
+    /// The member that was granted the role did not take it.
+    Declined {
+        /// Who.
+        target: Ordinal,
+        /// What it says.
+        why: String,
+    },
+    /// The state file cannot be written.
+    Forgets(String),
+    /// The last action on the local server failed.
+    ActionFailed(String),
+    /// The replication user could not be made, or the configuration not fenced again.
+    NotPrepared(String),
     /// A grant waits for members to acknowledge it.
     GrantNotSeen {
         /// The grant's epoch.
@@ -118,6 +131,8 @@ pub enum Reason {
         target: Ordinal,
         /// Why it.
         why: String,
+        /// Members that do not answer were left out: their writes may be lost.
+        at_risk: bool,
     },
     /// A grant ended.
     GrantEnds {
@@ -175,6 +190,10 @@ codes! {
     Reason::Discovering => "discovering",
     Reason::OwnNameMissing => "own_name_missing",
     Reason::NobodyToChoose(_) => "nobody_to_choose",
+    Reason::Declined { .. } => "declined",
+    Reason::Forgets(_) => "state_file_unwritable",
+    Reason::ActionFailed(_) => "action_failed",
+    Reason::NotPrepared(_) => "not_prepared",
     Reason::GrantNotSeen { .. } => "grant_not_seen",
     Reason::GrantWaits { .. } => "grant_waits",
     Reason::Grants { .. } => "grants",
@@ -192,6 +211,11 @@ impl Reason {
                 | Self::NobodyToChoose(_)
                 | Self::WaitingForMaster { .. }
                 | Self::UngrantedBesideMaster(_)
+                | Self::Declined { .. }
+                | Self::Forgets(_)
+                | Self::ActionFailed(_)
+                | Self::NotPrepared(_)
+                | Self::Grants { at_risk: true, .. }
         )
     }
 
@@ -280,6 +304,14 @@ impl Reason {
             Self::OwnNameMissing => format!(
                 "this pod's own name does not resolve yet, so a name that is missing says nothing: is the headless Service of {set} there, with publishNotReadyAddresses: true?"
             ),
+            Self::Declined { target, why } => format!(
+                "{} was granted the master role and did not take it; it is asked again soon. It says: {why}",
+                pod(target)
+            ),
+            Self::Forgets(why) => {
+                format!("{why}; until then this member neither leads nor follows anybody new")
+            }
+            Self::ActionFailed(why) | Self::NotPrepared(why) => why.clone(),
             Self::NobodyToChoose(why) => format!("no member can be made the master: {why}"),
             Self::GrantNotSeen { epoch, by } => format!(
                 "the grant of epoch {epoch} waits until all who answer have seen it; not yet: {by}"
@@ -288,7 +320,9 @@ impl Reason {
                 "waits for {} to take the master role of epoch {epoch}",
                 pod(target)
             ),
-            Self::Grants { epoch, target, why } => format!(
+            Self::Grants {
+                epoch, target, why, ..
+            } => format!(
                 "grants {} the master role of epoch {epoch}: {why}",
                 pod(target)
             ),

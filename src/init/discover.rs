@@ -12,10 +12,12 @@ use tracing::info;
 use super::say::{self, Saying};
 use super::watch::{Here, Sight, Watch};
 use crate::clock;
+use crate::decide::history::knows;
 use crate::observe::info::ServerRole;
 use crate::observe::peers::fetch_report;
 use crate::observe::redis::{Connection, Login};
 use crate::report::{Report, Role};
+use crate::state_file::Memory;
 use crate::topology::{Epoch, Ordinal, ReplicationId};
 
 /// How long one member may take to answer.
@@ -58,13 +60,13 @@ pub struct Ports {
     pub login: Login,
 }
 
-/// Looks for the live master for at most `limit`. `known` is the newest epoch that this pod
-/// remembers: a master of an older one is not followed.
+/// Looks for the live master for at most `limit`. `own` is what this pod remembers: a master of an
+/// older epoch, or of another history of the same one, is not followed.
 pub async fn live_master(
     here: &Here,
     replicas: Option<u32>,
     ports: Ports,
-    known: Option<Epoch>,
+    own: &Memory,
     limit: Duration,
 ) -> Option<Master> {
     let begun = clock::now();
@@ -78,7 +80,7 @@ pub async fn live_master(
         let now = clock::now();
         let left = limit.saturating_sub(now.since(begun));
         let others = watch.others();
-        let words = match choose(here, &others, known, watch.own_name.as_ref()) {
+        let words = match choose(here, &others, own, watch.own_name.as_ref()) {
             Ok(master) => {
                 let all_answered = others.iter().all(|(_, sight)| sight.is_some());
                 let found_at = *found_at.get_or_insert(now);
@@ -168,7 +170,7 @@ async fn prove(report: &Report, address: SocketAddr, login: &Login) -> Result<()
 fn choose(
     here: &Here,
     others: &[(Ordinal, Option<&Seen>)],
-    known: Option<Epoch>,
+    own: &Memory,
     own_name: Option<&crate::observe::dns::Answer>,
 ) -> Result<Master, String> {
     let seen = || {
@@ -186,13 +188,15 @@ fn choose(
             ]
         })
         .flatten()
-        .chain(known)
+        .chain(own.epoch)
+        .chain(own.epoch_seen)
         .max();
     let mut masters = seen().filter(|(_, _, m)| {
         m.report.is_granted_master()
             && m.report.epoch >= newest
             && !m.report.terminating
             && m.proof.is_ok()
+            && !is_apart(own, &m.report)
     });
     if let (Some((ordinal, address, member)), None) = (masters.next(), masters.next())
         && let Some(epoch) = member.report.epoch
@@ -213,7 +217,7 @@ fn choose(
                 Some(Sight::Unnamed(answer)) => say::unnamed(here, *ordinal, answer, own_name),
                 Some(Sight::NotAPeer(address)) => say::not_a_peer(here, *ordinal, *address),
                 Some(Sight::Failed(why)) => format!("{pod}: {why}"),
-                Some(Sight::Seen { what, .. }) => format!("{pod}: {}", unfit(what, newest)),
+                Some(Sight::Seen { what, .. }) => format!("{pod}: {}", unfit(what, newest, own)),
             }
         })
         .collect();
@@ -224,8 +228,17 @@ fn choose(
     })
 }
 
+/// Whether both have data of one epoch that does not come from one another: to follow would be to
+/// give up what is here.
+fn is_apart(own: &Memory, master: &Report) -> bool {
+    own.epoch.is_some()
+        && own.epoch == master.epoch
+        && !own.unfinished
+        && own.id.as_ref().is_some_and(|id| !knows(master, id))
+}
+
 /// Why a member that answered is not taken for the master.
-fn unfit(member: &Member, newest: Option<Epoch>) -> String {
+fn unfit(member: &Member, newest: Option<Epoch>, own: &Memory) -> String {
     let report = &member.report;
     if !report.is_granted_master() {
         let what = match report.role {
@@ -242,6 +255,9 @@ fn unfit(member: &Member, newest: Option<Epoch>) -> String {
         && own < newest
     {
         return format!("it is the master of epoch {own}, but there is a newer one, {newest}");
+    }
+    if is_apart(own, report) {
+        return "it is the master of the epoch of the data here, but of another history: its sidecar and the one here will say more".to_owned();
     }
     if let Err(why) = &member.proof {
         return format!("it says that it is the master, but {why}");

@@ -61,8 +61,20 @@ struct Contact {
     client: Option<PeerClient>,
 }
 
+/// What a look at the others found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Every other member that is expected or has been seen.
+    pub peers: BTreeMap<Ordinal, Peer>,
+    /// This pod's own stable name resolves.
+    pub own_name_resolves: bool,
+    /// DNS said how many members there are.
+    pub names_known: bool,
+}
+
 struct Asked {
     ordinal: Ordinal,
+    name_unknown: bool,
     state: PeerState,
     address: Option<IpAddr>,
     verified: Option<Result<String, String>>,
@@ -70,14 +82,13 @@ struct Asked {
 }
 
 impl Members {
-    /// Asks everybody; says also whether this pod's own name resolves. `pointed_at` is what the
-    /// local server follows.
+    /// Asks everybody. `pointed_at` is what the local server follows.
     pub async fn look(
         &mut self,
         ask: &Ask,
         replicas: Option<u32>,
         pointed_at: Option<&str>,
-    ) -> (BTreeMap<Ordinal, Peer>, bool) {
+    ) -> Seen {
         let me = ask.identity.pod.ordinal();
         let family = ask.own.first().map_or(Family::V4, |a| Family::of(*a));
         let expected = self.seen.max(me.0 + 1).max(replicas.unwrap_or(0)).min(MOST);
@@ -98,6 +109,7 @@ impl Members {
             self.service.look_up(&ask.dns, &service, family),
             self.own_name.look_up(&ask.dns, &own, family)
         );
+        let mut names_known = !matches!(listed, Answer::Unknown(_));
         let listed = match listed {
             Answer::Addresses(addresses) => {
                 let v4 = addresses.iter().filter(|a| a.is_ipv4()).count();
@@ -115,6 +127,9 @@ impl Members {
                 self.seen = self.seen.max(asked.ordinal.0 + 1);
             }
             if asked.ordinal.0 >= expected.max(self.seen) {
+                // One past those expected: not to know whether it exists is not to know how many
+                // there are.
+                names_known &= !asked.name_unknown;
                 continue;
             }
             let since = self.since(asked.ordinal, &asked.state);
@@ -144,12 +159,20 @@ impl Members {
                 },
             );
         }
-        (peers, own_name_resolves)
+        Seen {
+            peers,
+            own_name_resolves,
+            names_known,
+        }
     }
 
     fn since(&mut self, ordinal: Ordinal, state: &PeerState) -> Time {
         let kind = match state {
-            PeerState::Answered(report) if crate::decide::answers_for_its_data(report.role) => 0,
+            PeerState::Answered(report)
+                if crate::decide::answers_for_its_data(report.role) && !report.forgets =>
+            {
+                0
+            }
             PeerState::Answered(_) => 1,
             PeerState::ServerOnly(_) | PeerState::Silent(_) => 2,
             PeerState::Missing => 3,
@@ -174,6 +197,7 @@ async fn one(
 ) -> Asked {
     let mut asked = Asked {
         ordinal,
+        name_unknown: false,
         state: PeerState::Missing,
         address: None,
         verified: None,
@@ -184,6 +208,7 @@ async fn one(
         Answer::Addresses(addresses) => addresses[0],
         Answer::Missing | Answer::NoAddress => return asked,
         Answer::Unknown(why) => {
+            asked.name_unknown = true;
             asked.state = PeerState::Silent(format!("DNS cannot say where {name} is: {why}"));
             return asked;
         }

@@ -50,7 +50,11 @@ impl Name {
             self.retry.next_delay()
         };
         self.ask_at = now + pause;
-        self.answer = told.answer;
+        // DNS that fails says nothing new, and who answers at an address is verified anyway.
+        let fails = matches!(told.answer, Answer::Unknown(_));
+        if !(fails && matches!(self.answer, Answer::Addresses(_))) {
+            self.answer = told.answer;
+        }
     }
 
     /// The right member answers at the address.

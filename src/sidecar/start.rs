@@ -7,8 +7,8 @@ use std::sync::Arc;
 use anyhow::anyhow;
 use tokio::sync::Notify;
 
-use super::Sidecar;
 use super::voice::Voice;
+use super::{Sidecar, Troubles};
 use crate::act::Replication;
 use crate::clock::{self, Time};
 use crate::conf::login::replication_login;
@@ -130,11 +130,15 @@ impl Sidecar {
             memory,
             file,
             offset_written_at: Time::default(),
+            prepared_at: Time::default(),
             ready: ReadyMemory::default(),
             lost,
             started_at: clock::now(),
             turned: Turned::default(),
             metrics: Arc::new(Metrics::default()),
+            masterless_since: clock::now(),
+            declined_at: BTreeMap::new(),
+            troubles: Troubles::default(),
             conf: set.conf.clone(),
             answered_at: BTreeMap::new(),
             voice: Voice::default(),

@@ -21,24 +21,6 @@ pub(super) struct Voice {
 impl Voice {
     /// Logs a change of what is decided.
     pub(super) fn say(&mut self, decision: &Decision, reasons: &[ReasonReport], now: Time) {
-        if let Action::Follow {
-            lost_tail,
-            epoch,
-            host,
-            port,
-            ..
-        } = &decision.action
-        {
-            match lost_tail {
-                Some(0) => tracing::info!(host, port, %epoch, "following the master"),
-                Some(bytes) => {
-                    tracing::warn!(host, port, %epoch, bytes, "following the master; this many bytes of own history are given up");
-                }
-                None => {
-                    tracing::warn!(host, port, %epoch, "following the master; own history, of unknown length, is given up");
-                }
-            }
-        }
         if !self.is_news(reasons, now) {
             return;
         }
@@ -54,6 +36,29 @@ impl Voice {
         }
         self.said = reasons.to_vec();
         self.said_at = now;
+    }
+
+    /// Logs whom the server was pointed at.
+    pub(super) fn followed(action: &Action) {
+        let Action::Follow {
+            lost_tail,
+            epoch,
+            host,
+            port,
+            ..
+        } = action
+        else {
+            return;
+        };
+        match lost_tail {
+            Some(0) => tracing::info!(host, port, %epoch, "following the master"),
+            Some(bytes) => {
+                tracing::warn!(host, port, %epoch, bytes, "following the master; this many bytes of own history are given up");
+            }
+            None => {
+                tracing::warn!(host, port, %epoch, "following the master; own history, of unknown length, is given up");
+            }
+        }
     }
 
     fn is_news(&self, reasons: &[ReasonReport], now: Time) -> bool {

@@ -346,3 +346,26 @@ fn s9_a_recycled_address_takes_and_gives_nothing() -> Result<()> {
     }
     has(set.member(3), "s9", 0)
 }
+
+/// A set that has no keys yet, with AOF, is restarted.
+#[test]
+fn an_empty_set_with_aof_restarts() -> Result<()> {
+    let mut set = set().base("appendonly yes").start()?;
+    set.kill_all()?;
+    set.start_all()?;
+    set.converge().map(|_| ())
+}
+
+/// A set that persists nothing (a cache), whose servers all restart in their pods.
+#[test]
+fn a_set_without_persistence_restarts() -> Result<()> {
+    let mut set = unsaved().base("rdb-del-sync-files yes").start()?;
+    write_everywhere(&set, 0, "kept", 10)?;
+    for ordinal in 0..3 {
+        set.member_mut(ordinal).kill_server()?;
+    }
+    for ordinal in 0..3 {
+        set.member_mut(ordinal).start_server()?;
+    }
+    set.converge().map(|_| ())
+}

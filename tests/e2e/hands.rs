@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use harness::process::run;
 
-use crate::{all_have, connect, set, write_everywhere};
+use crate::{all_have, connect, pause, set, write_everywhere};
 
 #[test]
 fn s27_a_switch_by_hand_while_the_sidecars_are_away_is_followed() -> Result<()> {
@@ -109,4 +109,73 @@ fn resolve_ends_the_wait_for_a_master_that_is_lost() -> Result<()> {
     set.member_mut(master).start()?;
     ensure!(set.converge()? == 0, "the master that came back leads");
     all_have(&set, "keep", 50)
+}
+
+/// S31: somebody gives FAILOVER while the sidecars run.
+#[test]
+fn s31_a_failover_by_hand_has_one_winner() -> Result<()> {
+    let set = set().start()?;
+    write_everywhere(&set, 0, "kept", 50)?;
+    for round in 0..6 {
+        let master = set.converge()?;
+        let target = (master + 1) % 3;
+        let to = set.member(target).address();
+        connect(&set, master)?.tell(&format!("FAILOVER TO {to} 6379 TIMEOUT 5000"))?;
+        let mut acked = 0;
+        for step in 0..400 {
+            let key = format!("SET round{round}:{step} 1");
+            if connect(&set, target)?.tell(&key).is_ok() {
+                acked += 1;
+            }
+            harness::wait::pause(std::time::Duration::from_millis(5));
+        }
+        let after = set
+            .converge()
+            .map_err(|e| anyhow::anyhow!("round {round}, {acked} acknowledged: {e:#}"))?;
+        let found = connect(&set, after)?.count(&format!("round{round}"))?;
+        ensure!(
+            found >= acked,
+            "round {round}: {acked} acknowledged, {found} found: {}",
+            set.describe()
+        );
+    }
+    all_have(&set, "kept", 50)
+}
+
+/// S31: the usual switch by hand while the sidecars run.
+#[test]
+fn s31_a_switch_by_hand_has_one_winner() -> Result<()> {
+    let set = set().start()?;
+    write_everywhere(&set, 0, "kept", 50)?;
+    for _ in 0..6 {
+        let master = set.converge()?;
+        let target = (master + 1) % 3;
+        let to = set.member(target).address();
+        connect(&set, target)?.tell("REPLICAOF NO ONE")?;
+        connect(&set, master)?.tell(&format!("REPLICAOF {to} 6379"))?;
+        pause(1);
+        set.converge()?;
+    }
+    all_have(&set, "kept", 50)
+}
+
+/// `ACL LOAD` is how users of an ACL file are changed. It drops the replication user.
+#[test]
+fn acl_load_on_the_master_does_not_end_replication_for_ever() -> Result<()> {
+    let mut set = set().make()?;
+    for ordinal in 0..3 {
+        let acl = set.member(ordinal).path("data/users.acl");
+        std::fs::write(&acl, "user default on nopass ~* &* +@all\n")?;
+        std::fs::write(
+            set.member(ordinal).base_conf(),
+            format!("repl-diskless-sync-delay 0\naclfile {}\n", acl.display()),
+        )?;
+    }
+    set.start_all()?;
+    set.converge()?;
+    write_everywhere(&set, 0, "before", 10)?;
+    connect(&set, 0)?.tell("ACL LOAD")?;
+    pause(5);
+    connect(&set, 0)?.fill("after", 10)?;
+    all_have(&set, "after", 10)
 }

@@ -1,6 +1,7 @@
 //! End-to-end tests: the real binary, real servers, a real DNS server. Each is named after what
 //! happened to people; `core_` marks those that run on every server version.
 
+mod away;
 mod bad_input;
 mod data;
 mod dns;
@@ -9,6 +10,7 @@ mod itself;
 mod network;
 mod plain;
 mod start;
+mod trouble;
 
 use anyhow::{Result, ensure};
 use harness::{Builder, Conn, Member, Set};
@@ -26,6 +28,11 @@ fn unsaved() -> Builder {
 /// Whether the servers are redis 6.0, which lacks some settings.
 fn is_redis_6() -> bool {
     std::env::var("PODZERO_TEST_SERVER").is_ok_and(|s| s == "redis-6.0")
+}
+
+/// For what must not happen: nothing tells when it has not.
+fn pause(seconds: u64) {
+    harness::wait::pause(std::time::Duration::from_secs(seconds));
 }
 
 fn connect(set: &Set, ordinal: usize) -> Result<Conn> {

@@ -107,6 +107,29 @@ impl<'a> Known<'a> {
         self.all.iter().find(|r| r.ordinal == ordinal)
     }
 
+    /// Servers without a sidecar that visibly have keys which this member has not.
+    pub(super) fn shows_more(&self, leader: &Report) -> bool {
+        let peers = self.world.snapshot.peers.values();
+        let servers = peers.filter_map(|p| match &p.state {
+            PeerState::ServerOnly(server) if !server.loading && server.keys > 0 => Some(server),
+            PeerState::Answered(_)
+            | PeerState::ServerOnly(_)
+            | PeerState::Missing
+            | PeerState::Silent(_) => None,
+        });
+        servers.into_iter().any(|server| {
+            let r = &leader.replication;
+            let from = |id: &crate::topology::ReplicationId| {
+                r.lineage.iter().any(|step| step.id == *id) || r.id2.as_ref() == Some(id)
+            };
+            match &server.id {
+                Some(id) if r.id.as_ref() == Some(id) => server.offset > r.offset,
+                Some(id) => !from(id),
+                None => true,
+            }
+        })
+    }
+
     /// The newest epoch that anything readable shows.
     pub(super) fn newest(&self) -> Option<Epoch> {
         let of = |r: &Report| {
@@ -175,6 +198,7 @@ impl<'a> Known<'a> {
         let known = |ordinal: &Ordinal| {
             let peer = snapshot.peers.get(ordinal);
             let since = peer.map_or(snapshot.process_started_at, |p| p.since);
+            let since = since.max(snapshot.masterless_since);
             let length = snapshot.started_at.since(since);
             match (self.report(*ordinal), peer.map(|p| &p.state)) {
                 (Some(report), _) if loaded(report) => true,

@@ -92,6 +92,7 @@ fn unfence(known: &Known<'_>, epoch: Epoch) -> Checked {
         known.loses_by(&known.own),
         "I3: has what this member has not",
     )?;
+    rule(!known.shows_more(&known.own), "I3: a server shows more")?;
     let leads = |r: &&Report| {
         r.role == Role::Master
             && r.epoch.is_some()
@@ -198,6 +199,15 @@ fn choice(known: &Known<'_>, target: &Report) -> Checked {
     )?;
     rule(loaded(target) && !target.unfinished, "I3: no whole data")?;
     nobody(known.loses_by(target), "I3: has what the target has not")?;
+    rule(!known.shows_more(target), "I3: a server shows more")?;
+    let left_out = known.others().filter(|r| loaded(r)).count() < known.world.snapshot.peers.len();
+    let first_boot = known.all.iter().all(|r| r.empty);
+    let newest = known.all.iter().filter_map(|r| r.last_epoch).max();
+    let newest_data = target.epoch.is_some() && target.epoch >= newest;
+    rule(
+        !left_out || first_boot || newest_data,
+        "I3: older than what may be elsewhere",
+    )?;
     let label = known.label(target);
     let mut all = known.all.iter();
     let cut =

@@ -302,6 +302,7 @@ pub(super) fn world() -> impl Strategy<Value = World> {
                     let mut snapshot = look(&me, &members, &sights);
                     snapshot.process_started_at = before(ago);
                     snapshot.own_name_resolves = own_name;
+                    snapshot.names_known = own_name;
                     snapshot.resolve = resolve.map(Ordinal);
                     let policy = Policy {
                         replicas: more.map(|more| size + more),

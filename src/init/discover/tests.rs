@@ -36,6 +36,9 @@ fn member(ordinal: u32, role: Role, counter: u64, seen: u64) -> Member {
         announced: None,
         role,
         empty: false,
+        keys: None,
+        forgets: false,
+        last_epoch: None,
         unfinished: false,
         terminating: false,
         epoch: Some(epoch(counter)),
@@ -91,7 +94,11 @@ fn seen(member: Member) -> Seen {
 
 fn look(sights: &[(u32, Option<&Seen>)], known: Option<Epoch>) -> Result<u32, String> {
     let others: Vec<_> = sights.iter().map(|(o, s)| (Ordinal(*o), *s)).collect();
-    choose(&here(), &others, known, None).map(|m| m.ordinal.0)
+    let own = Memory {
+        epoch_seen: known,
+        ..Memory::default()
+    };
+    choose(&here(), &others, &own, None).map(|m| m.ordinal.0)
 }
 
 #[test]
@@ -175,4 +182,27 @@ fn looking_ends_when_everybody_answered_that_there_is_no_master() {
     assert!(!ends(&[(0, Some(&fenced)), (2, None)], Some(&missing)));
     assert!(!ends(&[(0, Some(&master))], Some(&missing)));
     assert!(!ends(&[], Some(&missing)));
+}
+
+#[test]
+fn a_master_of_another_history_of_the_same_epoch_is_not_followed() {
+    let id = |letter: &str| ReplicationId::parse(&letter.repeat(40));
+    let mut master = member(0, Role::Master, 1, 1);
+    master.report.replication.id = id("b");
+    let others = seen(master);
+    let look = |own: &Memory| {
+        let others = [(Ordinal(0), Some(&others))];
+        choose(&here(), &others, own, None).map(|m| m.ordinal.0)
+    };
+    let own = |counter, letter: &str, unfinished| Memory {
+        epoch: Some(epoch(counter)),
+        id: id(letter),
+        unfinished,
+        ..Memory::default()
+    };
+    let refused = look(&own(1, "a", false)).expect_err("refused");
+    assert!(refused.contains("another history"), "{refused}");
+    assert_eq!(look(&own(1, "b", false)), Ok(0), "the same history");
+    assert_eq!(look(&own(1, "a", true)), Ok(0), "a copy that was cut off");
+    assert_eq!(look(&Memory::default()), Ok(0), "nothing of its own");
 }
