@@ -1,6 +1,10 @@
 //! Carries out one action. It leaves no choice to make: what was decided is done, or the error is
 //! told, and the next snapshot shows what became of it.
 
+mod handover;
+
+pub use handover::There;
+
 use crate::clock;
 use crate::conf::login::replication_user_rules;
 use crate::decide::{Action, Snapshot};
@@ -8,7 +12,7 @@ use crate::observe::local::LocalServer;
 use crate::observe::redis::ServerError;
 use crate::report::Intent;
 use crate::state_file::{Followed, Held, Memory, StateFile, StateFileError};
-use crate::topology::Ordinal;
+use crate::topology::{Epoch, Ordinal};
 
 /// Why an action was not done, or is not known to be done.
 #[derive(Debug, thiserror::Error)]
@@ -22,9 +26,13 @@ pub enum ActError {
     /// The grant ran out before the command was sent.
     #[error("not done: the decision was older than the grant allows")]
     TooLate,
-    /// The grant ran out while the command was under way; the server is fenced again.
-    #[error("the promotion took longer than the grant allows: the server is fenced again")]
+    /// The grant ran out while the command was under way; the server is fenced again, or looked at
+    /// again in a handover.
+    #[error("the promotion took longer than the grant allows, and is not relied on")]
     DoneTooLate,
+    /// Writes were stopped, and the replica did not receive the rest in time.
+    #[error("not done: the replica did not receive everything in time; writes go on here")]
+    NotEven,
     /// The server did not do it, or nobody knows.
     #[error("the local server did not carry it out")]
     Server(#[from] ServerError),
@@ -76,40 +84,63 @@ pub async fn act(
     memory: &mut Memory,
     file: &mut StateFile,
     server: &mut LocalServer,
+    there: &mut There,
 ) -> Result<(), ActError> {
     match action {
         Action::Wait => Ok(()),
-        Action::Fence => fence(server).await,
+        Action::Fence => {
+            fence(server).await?;
+            crate::fault::at("fenced");
+            Ok(())
+        }
+        Action::FenceWhenNear {
+            there: address,
+            run_id,
+        } => {
+            if handover::fence_when_near(*address, run_id, server, there).await? {
+                crate::fault::at("fenced");
+            }
+            Ok(())
+        }
+        Action::FenceWhenEven {
+            there: address,
+            run_id,
+        } => {
+            handover::fence_when_even(*address, run_id, memory, file, server, there).await?;
+            crate::fault::at("fenced");
+            Ok(())
+        }
+        Action::Lower => handover::lower(memory, file, server).await,
+        Action::Arm(intent) => {
+            memory.intent = Some(intent.clone());
+            if let Err(error) = file.save(memory) {
+                memory.intent = None;
+                return Err(error.into());
+            }
+            crate::fault::at("armed");
+            Ok(())
+        }
+        Action::TakeOver {
+            there: address,
+            deadline,
+        } => {
+            let me = snapshot.me;
+            handover::take_over(*address, *deadline, me, memory, file, server, there).await
+        }
         Action::Unfence {
             epoch,
             run_id,
             deadline,
         } => {
-            memory.intent = Some(Intent {
-                epoch: *epoch,
-                run_id: run_id.clone(),
-            });
-            if let Err(error) = file.save(memory) {
-                memory.intent = None;
-                return Err(error.into());
-            }
-            let outcome = unfence(server, *deadline).await;
-            match &outcome {
-                Ok(()) => hold(memory, snapshot.me, *epoch, run_id),
-                Err(ActError::Server(error)) if error.outcome_is_unknown() => {
-                    server.drop_connection();
-                }
-                // Not sent, refused, or undone: this grant is used up.
-                Err(_) => {
-                    memory.intent = None;
-                    memory.closed = memory.closed.max(Some(*epoch));
-                }
-            }
-            file.save(memory)?;
-            outcome
+            let me = snapshot.me;
+            take_role(*epoch, run_id, *deadline, me, memory, file, server).await
         }
         Action::Adopt { epoch, run_id } => {
+            let away = memory.held.as_ref().and_then(|h| h.away_from.clone());
             hold(memory, snapshot.me, *epoch, run_id);
+            if let Some(held) = &mut memory.held {
+                held.away_from = away;
+            }
             Ok(file.save(memory)?)
         }
         Action::Follow {
@@ -118,39 +149,91 @@ pub async fn act(
             host,
             port,
             ..
-        } => {
-            let id = snapshot_id(snapshot, *master);
-            memory.unfinished = memory.unfinished || memory.id != id || memory.alias.is_some();
-            memory.followed = Some(Followed {
-                master: *master,
-                epoch: *epoch,
-                id,
-            });
-            file.save(memory)?;
-            let connection = server.connection().ok_or(ActError::ConnectionChanged)?;
-            if let Err(error) = connection.follow(host, *port).await {
-                if error.outcome_is_unknown() {
-                    server.drop_connection();
-                }
-                return Err(error.into());
-            }
-            Ok(())
-        }
+        } => follow(*master, *epoch, host, *port, snapshot, memory, file, server).await,
         Action::Publish(grant) => {
             memory.grant = Some(grant.clone());
             memory.epoch_seen = memory.epoch_seen.max(Some(grant.epoch));
             memory.holder = Some(grant.target);
-            Ok(file.save(memory)?)
+            file.save(memory)?;
+            if grant.handover.is_some() {
+                crate::fault::at(if grant.counts { "counted" } else { "granted" });
+            }
+            Ok(())
         }
         Action::Withdraw => {
             memory.grant = None;
             Ok(file.save(memory)?)
         }
         Action::Close(epoch) => {
+            memory.intent = None;
             memory.closed = memory.closed.max(Some(*epoch));
             Ok(file.save(memory)?)
         }
     }
+}
+
+/// Un-fences the local server as the master of an epoch.
+async fn take_role(
+    epoch: Epoch,
+    run_id: &str,
+    deadline: clock::Time,
+    me: Ordinal,
+    memory: &mut Memory,
+    file: &mut StateFile,
+    server: &mut LocalServer,
+) -> Result<(), ActError> {
+    memory.intent = Some(Intent {
+        epoch,
+        run_id: run_id.to_owned(),
+        armed: None,
+    });
+    if let Err(error) = file.save(memory) {
+        memory.intent = None;
+        return Err(error.into());
+    }
+    let outcome = unfence(server, deadline).await;
+    match &outcome {
+        Ok(()) => hold(memory, me, epoch, run_id),
+        Err(ActError::Server(error)) if error.outcome_is_unknown() => {
+            server.drop_connection();
+        }
+        // Not sent, refused, or undone: this grant is used up.
+        Err(_) => {
+            memory.intent = None;
+            memory.closed = memory.closed.max(Some(epoch));
+        }
+    }
+    file.save(memory)?;
+    outcome
+}
+
+/// Points the local server at a master.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "what the action says, and what it is done with"
+)]
+async fn follow(
+    master: Ordinal,
+    epoch: Epoch,
+    host: &str,
+    port: u16,
+    snapshot: &Snapshot,
+    memory: &mut Memory,
+    file: &mut StateFile,
+    server: &mut LocalServer,
+) -> Result<(), ActError> {
+    let id = snapshot_id(snapshot, master);
+    memory.unfinished = memory.unfinished || memory.id != id || memory.alias.is_some();
+    memory.followed = Some(Followed { master, epoch, id });
+    file.save(memory)?;
+    let connection = server.connection().ok_or(ActError::ConnectionChanged)?;
+    if let Err(error) = connection.follow(host, port).await {
+        if error.outcome_is_unknown() {
+            server.drop_connection();
+        }
+        return Err(error.into());
+    }
+    Ok(())
 }
 
 fn snapshot_id(snapshot: &Snapshot, master: Ordinal) -> Option<crate::topology::ReplicationId> {
@@ -162,13 +245,17 @@ fn snapshot_id(snapshot: &Snapshot, master: Ordinal) -> Option<crate::topology::
     }
 }
 
-fn hold(memory: &mut Memory, me: Ordinal, epoch: crate::topology::Epoch, run_id: &str) {
+fn hold(memory: &mut Memory, me: Ordinal, epoch: Epoch, run_id: &str) {
     memory.intent = None;
     memory.held = Some(Held {
         epoch,
         run_id: run_id.to_owned(),
         id: None,
+        took_over_from: None,
+        away_from: None,
     });
+    // The role came back from a handover that did not happen.
+    memory.grant = memory.grant.take().filter(|grant| grant.handover.is_none());
     memory.epoch_seen = memory.epoch_seen.max(Some(epoch));
     memory.holder = Some(me);
     memory.followed = None;

@@ -1,17 +1,18 @@
-//! `podzero status` and `podzero resolve`: they talk to this pod's sidecar over its Unix socket.
+//! `podzero status`, `resolve`, `prestop` and `failover`: they talk to this pod's sidecar over its Unix socket.
 
 use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Bytes;
-use hyper::{Method, Request, StatusCode};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
-use crate::config::{ResolveArgs, StatusArgs};
+use crate::config::{FailoverArgs, PrestopArgs, ResolveArgs, StatusArgs};
 use crate::exit::{Exit, Failure, OrExit as _};
+use crate::publish::{Outcome, Progress};
 use crate::report::{LinkState, Report, Role};
 use crate::topology::Epoch;
 
@@ -52,12 +53,116 @@ pub async fn resolve(args: ResolveArgs) -> Result<(), Failure> {
     }
 }
 
+/// The preStop hook. Nothing to do is done, too: Kubernetes calls every other code a failed hook.
+pub async fn prestop(args: PrestopArgs) -> Result<(), Failure> {
+    match follow(&args.socket, "/prestop", String::new()).await? {
+        Outcome::Done | Outcome::Nothing => Ok(()),
+        outcome @ (Outcome::Failed | Outcome::PossibleLoss) => Err(not_done(outcome)),
+    }
+}
+
+/// Hands the role over.
+pub async fn failover(args: FailoverArgs) -> Result<(), Failure> {
+    let to = args.to.map(|pod| pod.to_string());
+    let body = serde_json::json!({ "to": to }).to_string();
+    match follow(&args.socket, "/failover", body).await? {
+        Outcome::Done => Ok(()),
+        outcome @ (Outcome::Nothing | Outcome::Failed | Outcome::PossibleLoss) => {
+            Err(not_done(outcome))
+        }
+    }
+}
+
+fn not_done(outcome: Outcome) -> Failure {
+    let (exit, words) = match outcome {
+        Outcome::Done | Outcome::Nothing => (Exit::Nothing, "there was nothing to do"),
+        Outcome::Failed => (Exit::WaitedInVain, "not done; the last line says why"),
+        Outcome::PossibleLoss => (Exit::PossibleLoss, "writes may be lost"),
+    };
+    Failure::new(exit, anyhow::anyhow!("{words}"))
+}
+
+/// Prints what the sidecar does, a line a step, to its end.
+async fn follow(socket: &Path, path: &str, body: String) -> Result<Outcome, Failure> {
+    let response = send(socket, Method::POST, path, body).await?;
+    let status = response.status();
+    let mut body = response.into_body();
+    let mut rest = Vec::new();
+    loop {
+        // The sidecar gives a sign of life every few seconds.
+        let Ok(frame) = tokio::time::timeout(LIMIT, body.frame()).await else {
+            return Err(silent());
+        };
+        let Some(frame) = frame else { break };
+        let frame = frame.map_err(|e| anyhow::anyhow!("the sidecar's answer broke off ({e}): is it still running? What is under way goes on when it is back; see podzero status")).or_exit(Exit::WaitedInVain)?;
+        rest.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+        if status != StatusCode::OK {
+            continue;
+        }
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            if line == b"\n" {
+                continue;
+            }
+            let progress = serde_json::from_slice(&line)
+                .map_err(|e| anyhow::anyhow!("what the sidecar answered is not understood: {e}"))
+                .or_exit(Exit::Failed)?;
+            match progress {
+                Progress::Step(line) => print(&format!("{line}\n"))?,
+                Progress::Outcome(outcome) => return Ok(outcome),
+            }
+        }
+    }
+    let words = String::from_utf8_lossy(&rest);
+    Err(match status {
+        StatusCode::OK => Failure::new(
+            Exit::WaitedInVain,
+            anyhow::anyhow!("the sidecar ended before it was done; see podzero status"),
+        ),
+        StatusCode::GATEWAY_TIMEOUT => {
+            Failure::new(Exit::WaitedInVain, anyhow::anyhow!("{}", words.trim()))
+        }
+        _ => Failure::new(
+            Exit::RefusedForData,
+            anyhow::anyhow!("the sidecar refuses: {}", words.trim()),
+        ),
+    })
+}
+
 async fn call(
     socket: &Path,
     method: Method,
     path: &str,
     body: String,
 ) -> Result<(StatusCode, String), Failure> {
+    let asked = tokio::time::timeout(LIMIT, async {
+        let response = send(socket, method, path, body).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), 1 << 20)
+            .collect()
+            .await
+            .map_err(|e| anyhow::anyhow!("the sidecar's answer broke off: {e}"))
+            .or_exit(Exit::Failed)?
+            .to_bytes();
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
+    });
+    asked.await.unwrap_or_else(|_| Err(silent()))
+}
+
+fn silent() -> Failure {
+    Failure::new(
+        Exit::WaitedInVain,
+        anyhow::anyhow!("the sidecar did not answer within {LIMIT:?}"),
+    )
+}
+
+/// Sends a request and waits for the head of its answer.
+async fn send(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: String,
+) -> Result<Response<Incoming>, Failure> {
     let asked = tokio::time::timeout(LIMIT, async {
         let stream = UnixStream::connect(socket).await.map_err(|e| {
             anyhow::anyhow!("cannot reach the sidecar at {}: {e} (is it running, and is its volume mounted in this container? see --socket)", socket.display())
@@ -73,22 +178,9 @@ async fn call(
             .header("content-type", "application/json")
             .body(Full::new(Bytes::from(body)))
             .or_exit(Exit::Failed)?;
-        let response = sender.send_request(request).await.or_exit(Exit::Failed)?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), 1 << 20)
-            .collect()
-            .await
-            .map_err(|e| anyhow::anyhow!("the sidecar's answer broke off: {e}"))
-            .or_exit(Exit::Failed)?
-            .to_bytes();
-        Ok((status, String::from_utf8_lossy(&body).into_owned()))
+        sender.send_request(request).await.or_exit(Exit::Failed)
     });
-    asked.await.unwrap_or_else(|_| {
-        Err(Failure::new(
-            Exit::WaitedInVain,
-            anyhow::anyhow!("the sidecar did not answer within {LIMIT:?}"),
-        ))
-    })
+    asked.await.unwrap_or_else(|_| Err(silent()))
 }
 
 fn print(text: &str) -> Result<(), Failure> {

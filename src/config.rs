@@ -34,6 +34,10 @@ pub enum Command {
     Status(StatusArgs),
     /// Decide by hand whose data the set keeps, when podzero waits or refuses to choose.
     Resolve(ResolveArgs),
+    /// Before this pod is stopped (preStop hook): hand the master role over, or let clients leave.
+    Prestop(PrestopArgs),
+    /// Hand the master role over to another pod, without losing a write.
+    Failover(FailoverArgs),
 }
 
 /// What `init` and `sidecar` share.
@@ -210,6 +214,20 @@ pub struct SidecarArgs {
     /// How many bytes a replica may be behind its master and still be ready. Without it: any.
     #[arg(long, env = "PODZERO_MAX_LAG", value_name = "BYTES", value_parser = max_lag)]
     pub max_lag: Option<MaxLag>,
+    /// The pod's terminationGracePeriodSeconds. Half of it is for a handover before the server is
+    /// stopped.
+    #[arg(long, env = "PODZERO_GRACE", value_name = "TIME", default_value = "30s", value_parser = grace)]
+    pub grace: Duration,
+    /// How long a replica's preStop waits until clients have left.
+    #[arg(long, env = "PODZERO_DRAIN", value_name = "TIME", default_value = "3s", value_parser = time)]
+    pub drain: Duration,
+    /// Hand the role over at SIGTERM too, for Compose and systemd, which have no preStop hook.
+    #[arg(long, env = "PODZERO_HANDOVER_ON_SIGTERM", action = ArgAction::SetTrue, value_parser = clap::builder::FalseyValueParser::new())]
+    pub handover_on_sigterm: bool,
+    /// A file with a token: who sends it (`Authorization: Bearer TOKEN`) may call /prestop over TCP.
+    /// Without it /prestop is answered on the socket alone.
+    #[arg(long, env = "PODZERO_PRESTOP_TOKEN_FILE", value_name = "FILE")]
+    pub prestop_token_file: Option<PathBuf>,
 }
 
 /// `podzero status`.
@@ -242,6 +260,36 @@ pub struct ResolveArgs {
     /// The pod whose data the set keeps. Everybody else's diverging data is lost.
     #[arg(long, value_name = "POD")]
     pub keep: PodName,
+}
+
+/// `podzero prestop`.
+#[derive(Debug, Clone, Args)]
+pub struct PrestopArgs {
+    /// The Unix socket of this pod's sidecar.
+    #[arg(
+        long,
+        env = "PODZERO_SOCKET",
+        value_name = "FILE",
+        default_value = "/run/podzero/podzero.sock"
+    )]
+    pub socket: PathBuf,
+}
+
+/// `podzero failover`.
+#[derive(Debug, Clone, Args)]
+pub struct FailoverArgs {
+    /// The Unix socket of this pod's sidecar.
+    #[arg(
+        long,
+        env = "PODZERO_SOCKET",
+        value_name = "FILE",
+        default_value = "/run/podzero/podzero.sock"
+    )]
+    pub socket: PathBuf,
+    /// The pod that is to be the master. It stays there; without this the best one is taken, and the
+    /// role goes home to pod-0 later.
+    #[arg(long, value_name = "POD")]
+    pub to: Option<PodName>,
 }
 
 /// `--authority`.
@@ -338,6 +386,15 @@ fn listen(text: &str) -> Result<SocketAddr, String> {
     Ok(address)
 }
 
+/// Less than this leaves no time for anything.
+fn grace(text: &str) -> Result<Duration, String> {
+    let grace = time(text)?;
+    if grace < Duration::from_secs(2) {
+        return Err("too short: at least 2s".to_owned());
+    }
+    Ok(grace)
+}
+
 fn dns_server(text: &str) -> Result<SocketAddr, String> {
     text.parse::<SocketAddr>()
         .or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)))
@@ -382,7 +439,10 @@ impl Cli {
         match &mut cli.command {
             Command::Init(args) => args.set.peer_http_port = args.http.port(),
             Command::Sidecar(args) => args.set.peer_http_port = args.http.port(),
-            Command::Status(_) | Command::Resolve(_) => {}
+            Command::Status(_)
+            | Command::Resolve(_)
+            | Command::Prestop(_)
+            | Command::Failover(_) => {}
         }
         Ok(cli)
     }

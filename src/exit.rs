@@ -20,6 +20,10 @@ pub enum Exit {
     Environment = 5,
     /// The server (or the sidecar) refuses us: a wrong password, a missing right.
     ServerRefuses = 6,
+    /// `failover`: there was nothing to do.
+    Nothing = 7,
+    /// `prestop`, `failover`: another member became the master in another way, and may lack writes.
+    PossibleLoss = 8,
 }
 
 impl From<Exit> for ExitCode {

@@ -16,7 +16,7 @@
 //!                             |                    |
 //! decide             learn -> decide  (pure: no clock, no I/O, no log)
 //!                             |
-//! act              fence | un-fence | follow | publish a grant
+//! act              fence | un-fence | follow | publish a grant | hand over, take over
 //!                             |
 //! publish        /status  /readyz  /metrics  (peers read /status)
 //! ```
@@ -29,6 +29,7 @@
 //! * A server is un-fenced by its own sidecar only, for a grant that counts and is the newest known,
 //!   over the connection on which the snapshot was read ([`act`]).
 //! * Data is never replaced by emptier or older data ([`decide::history`], [`decide::learn`]).
+//! * A handover loses no acknowledged write ([`decide::handover`]).
 //! * Starting, stopping or killing sidecars changes no role.
 //! * Whatever waits or is refused says why, in the same words everywhere ([`decide::Reason`]).
 //! * A member never replicates from itself, and knows a peer by its identity, not by an address.
@@ -54,6 +55,7 @@ pub mod conf;
 pub mod config;
 pub mod decide;
 pub mod exit;
+pub mod fault;
 pub mod http;
 pub mod init;
 pub mod log;

@@ -47,5 +47,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         }
         Command::Status(args) => runtime.block_on(commands::status(args)),
         Command::Resolve(args) => runtime.block_on(commands::resolve(args)),
+        Command::Prestop(args) => runtime.block_on(commands::prestop(args)),
+        Command::Failover(args) => runtime.block_on(commands::failover(args)),
     }
 }

@@ -10,7 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::publish::Published;
+use crate::publish::{Outcome, Published};
 use crate::report::{LinkState, Role};
 
 type Labels = Vec<(&'static str, String)>;
@@ -35,6 +35,8 @@ pub struct Metrics {
     pub action_errors: Family<Labels, Counter<u64, AtomicU64>>,
     /// Bytes of acknowledged writes that were given up to follow a newer history.
     pub lost_tail: Counter<u64, AtomicU64>,
+    /// Handovers that ended, by how.
+    handovers: Family<Labels, Counter<u64, AtomicU64>>,
     /// State files that could not be written.
     pub state_file_errors: Counter<u64, AtomicU64>,
     /// Turns of the loop.
@@ -58,6 +60,7 @@ impl Default for Metrics {
             actions: Family::default(),
             action_errors: Family::default(),
             lost_tail: Counter::default(),
+            handovers: Family::default(),
             state_file_errors: Counter::default(),
             turns: Counter::default(),
         };
@@ -107,6 +110,11 @@ impl Default for Metrics {
             "action_errors",
             "Actions that failed",
             metrics.action_errors.clone(),
+        );
+        registry.register(
+            "handovers",
+            "Handovers from this member that ended, by their outcome",
+            metrics.handovers.clone(),
         );
         registry.register(
             "lost_tail_bytes",
@@ -187,7 +195,14 @@ impl Metrics {
         }
     }
 
-    /// Counts one action.
+    /// A handover ended.
+    pub fn handed_over(&self, outcome: Outcome) {
+        self.handovers
+            .get_or_create(&vec![("outcome", outcome.as_str().to_owned())])
+            .inc();
+    }
+
+    /// An action was carried out, or failed.
     pub fn acted(&self, action: &str, done: bool) {
         let family = if done {
             &self.actions

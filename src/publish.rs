@@ -1,10 +1,12 @@
 //! What the loop publishes and everybody else only reads.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::clock::{self, Time};
 use crate::decide::ready::Condition;
@@ -35,6 +37,63 @@ pub enum Request {
         /// Done, or why not.
         reply: oneshot::Sender<Result<String, String>>,
     },
+    /// `podzero prestop`: this pod is about to be stopped.
+    Prestop {
+        /// What is told, from the first line on.
+        reply: oneshot::Sender<watch::Receiver<Told>>,
+    },
+    /// `podzero failover [--to POD]`.
+    Failover {
+        /// The pod that is to be the master; none for whoever is best.
+        to: Option<PodName>,
+        /// What is told, from the first line on; or why it is not begun.
+        reply: oneshot::Sender<Result<watch::Receiver<Told>, String>>,
+    },
+}
+
+/// What the callers of a handover are told.
+#[derive(Debug, Clone, Default)]
+pub struct Told {
+    /// A line for each step.
+    pub lines: Vec<String>,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+}
+
+/// How a handover ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The role is where it should be, with every acknowledged write.
+    Done,
+    /// There was nothing to do.
+    Nothing,
+    /// It is not done; the last line says why.
+    Failed,
+    /// Another member is the master, and may lack writes that were acknowledged last.
+    PossibleLoss,
+}
+
+impl Outcome {
+    /// The word in the metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Nothing => "nothing",
+            Self::Failed => "failed",
+            Self::PossibleLoss => "possible_loss",
+        }
+    }
+}
+
+/// One line of the answer to a command that takes its time.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Progress {
+    /// A step.
+    Step(String),
+    /// The end.
+    Outcome(Outcome),
 }
 
 /// What the HTTP servers need.
@@ -48,6 +107,10 @@ pub struct Shared {
     pub requests: mpsc::Sender<Request>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// Wakes the loop: a peer waits for what this member shows next.
+    pub wake: Arc<Notify>,
+    /// The file with the token for handovers over TCP, where one was given.
+    pub token_file: Option<PathBuf>,
 }
 
 /// The time of the loop's last turn, in milliseconds of the boot-time clock.

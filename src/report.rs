@@ -65,6 +65,23 @@ pub struct Grant {
     /// A person's decision (`podzero resolve`) instead of the authority's own.
     #[serde(default)]
     pub by_hand: bool,
+    /// The granter is the master and hands the role over: the target takes it when it has everything.
+    #[serde(default)]
+    pub handover: Option<Handover>,
+}
+
+/// What makes a grant a handover. Its granter is the master that hands over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handover {
+    /// The run of the granter's server. Another run has forgotten what it acknowledged last.
+    pub run_id: String,
+    /// The granter asks for the grant back: a target that can still decline declines.
+    #[serde(default)]
+    pub cancelled: bool,
+    /// A person sent the role away from home: the run of pod-0's server at that time. The role goes
+    /// home only when pod-0 has another one.
+    #[serde(default)]
+    pub away_from: Option<String>,
 }
 
 /// A promotion that this member has begun and whose outcome it does not know yet.
@@ -74,6 +91,18 @@ pub struct Intent {
     pub epoch: Epoch,
     /// The run id of the server that was told.
     pub run_id: String,
+    /// Set while the target of a handover waits for its moment: the server was not told yet.
+    #[serde(default)]
+    pub armed: Option<Armed>,
+}
+
+/// A target that is ready to take the role the moment it has everything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Armed {
+    /// The master that hands over.
+    pub from: Ordinal,
+    /// Its grant's handover.
+    pub handover: Handover,
 }
 
 /// One step in the descent of a member's data.
@@ -107,6 +136,13 @@ pub struct AuthorityReport {
     /// The newest epoch that was granted to this member and that it will not carry out (again).
     #[serde(default)]
     pub closed: Option<Epoch>,
+    /// On a master that took the role in a handover, with everything that the master before it had:
+    /// the run of that one's server.
+    #[serde(default)]
+    pub took_over_from: Option<String>,
+    /// On a master: the run of pod-0's server for which the role does not go home.
+    #[serde(default)]
+    pub away_from: Option<String>,
 }
 
 /// One replica as its master sees it.
@@ -224,6 +260,9 @@ pub struct Report {
     pub forgets: bool,
     /// It is being stopped: refuses promotion.
     pub terminating: bool,
+    /// Its server's process is gone: nothing listens there, and its connection to the sidecar ended.
+    #[serde(default)]
+    pub gone: bool,
     /// The epoch of the history that its server has loaded.
     pub epoch: Option<Epoch>,
     /// The newest epoch of any history that was whole here, also when that data is gone.

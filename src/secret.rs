@@ -20,6 +20,19 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// Whether it is this text, in a time that tells nothing of how much of it is right.
+    pub fn is(&self, text: &str) -> bool {
+        let (ours, theirs) = (
+            Sha256::digest(self.0.as_bytes()),
+            Sha256::digest(text.as_bytes()),
+        );
+        let differ = ours
+            .iter()
+            .zip(theirs.iter())
+            .fold(0, |sum, (a, b)| sum | (a ^ b));
+        std::hint::black_box(differ) == 0
+    }
 }
 
 impl fmt::Debug for Secret {

@@ -1,6 +1,10 @@
 //! `podzero sidecar`: the loop of observe, decide, act, in one task that owns all state.
 
+mod clients;
+mod handover;
 mod start;
+mod troubles;
+mod upkeep;
 mod voice;
 
 use std::collections::BTreeMap;
@@ -9,8 +13,12 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use self::clients::Demoted;
+use self::handover::{Home, Run, Stopping};
+use self::troubles::Troubles;
+use self::upkeep::just_declined;
 use self::voice::Voice;
-use crate::act::{Replication, act, prepare};
+use crate::act::{Replication, There, act};
 use crate::clock::{self, Time};
 use crate::config::SidecarArgs;
 use crate::decide::learn::{learn, own_report};
@@ -31,17 +39,11 @@ use crate::topology::Ordinal;
 const STEADY: Duration = Duration::from_secs(1);
 /// Between two turns while something is waited for.
 const UNSETTLED: Duration = Duration::from_millis(100);
-/// How often what must be so on the running server is made so.
-const PREPARE_AGAIN: Duration = Duration::from_secs(10);
-/// How long a member that declined a grant is passed over.
-const DECLINED: Duration = Duration::from_secs(10);
-/// How long a failure is told in the status after it.
-const TOLD: Duration = Duration::from_secs(30);
-/// How often an offset alone is worth a write of the state file.
-const OFFSET_WRITES: Duration = Duration::from_secs(5);
-/// How long an ordinary sidecar outlives the signal that its server gets too: within the 30 s that a
-/// pod has by default.
-const OUTLIVE: Duration = Duration::from_secs(25);
+/// Between two turns while nobody accepts writes, or soon will not.
+const URGENT: Duration = Duration::from_millis(5);
+/// An ordinary sidecar outlives the signal that its server gets too, until so much of the pod's grace
+/// is left.
+const LEFT: Duration = Duration::from_secs(5);
 
 /// Runs the sidecar until it is told to end.
 pub async fn run(args: SidecarArgs) -> Result<(), Failure> {
@@ -58,6 +60,8 @@ pub async fn run(args: SidecarArgs) -> Result<(), Failure> {
         turned: sidecar.turned.clone(),
         requests,
         metrics: Arc::clone(&sidecar.metrics),
+        wake: Arc::clone(&sidecar.wake),
+        token_file: args.prestop_token_file.clone(),
     };
     let serving = tokio::spawn(servers.serve(shared, end));
     sidecar.turn_until_told(&publish, &mut asked, stop).await;
@@ -80,6 +84,16 @@ struct Sidecar {
     prepared_at: Time,
     ready: ReadyMemory,
     lost: Arc<Notify>,
+    wake: Arc<Notify>,
+    there: There,
+    grace: Duration,
+    drain: Duration,
+    handover_on_sigterm: bool,
+    run: Option<Run>,
+    home: Home,
+    stopping: Option<Stopping>,
+    urgent_since: Option<Time>,
+    demoted: Demoted,
     started_at: Time,
     turned: Turned,
     metrics: Arc<Metrics>,
@@ -93,42 +107,6 @@ struct Sidecar {
     resolve: Option<(Ordinal, oneshot::Sender<Result<String, String>>)>,
 }
 
-/// What went wrong beside the decisions, in words.
-#[derive(Debug, Default)]
-struct Troubles {
-    state_file: Option<String>,
-    conf: Option<String>,
-    user: Option<String>,
-    action: Option<(String, Time)>,
-}
-
-impl Troubles {
-    fn reasons(&self, now: Time) -> Vec<Reason> {
-        let action = self
-            .action
-            .as_ref()
-            .filter(|(_, at)| now.since(*at) < TOLD)
-            .map(|(words, _)| words.clone());
-        [
-            action.map(Reason::ActionFailed),
-            self.user.clone().map(Reason::NotPrepared),
-            self.conf.clone().map(Reason::NotPrepared),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
-    }
-}
-
-/// The member that declined the grant which is withdrawn now.
-fn just_declined(view: &View<'_>, decision: &Decision) -> Option<(Ordinal, Time)> {
-    let grant = view.memory.grant.as_ref()?;
-    let target = view.report(grant.target)?;
-    let declined = target.authority.closed >= Some(grant.epoch) && !target.is_granted_master();
-    (decision.action == Action::Withdraw && declined)
-        .then_some((grant.target, view.snapshot.started_at))
-}
-
 impl Sidecar {
     async fn turn_until_told(
         &mut self,
@@ -139,66 +117,72 @@ impl Sidecar {
         let mut told_at: Option<Time> = None;
         loop {
             let (decision, gone) = self.turn(publish, told_at.is_some()).await;
-            if let Some(at) = told_at
-                && (gone || clock::now().since(at) > OUTLIVE)
-            {
-                return;
+            if let Some(at) = told_at {
+                let outlives = clock::now().since(at) + LEFT < self.grace;
+                let done = self.handover_on_sigterm && self.run.is_none();
+                if gone || done || !outlives {
+                    return;
+                }
             }
             let steady = decision.action == Action::Wait
                 && decision
                     .reasons
                     .iter()
                     .all(|r| matches!(r, Reason::Master(_) | Reason::Following(_)));
-            let pause = match decision.action {
-                Action::Wait if steady && told_at.is_none() => STEADY,
-                Action::Wait => UNSETTLED,
-                Action::Fence
-                | Action::Unfence { .. }
-                | Action::Adopt { .. }
-                | Action::Follow { .. }
-                | Action::Publish(_)
-                | Action::Withdraw
-                | Action::Close(_)
-                    if self.troubles.action.is_some() =>
-                {
+            let pause = if decision.action != Action::Wait {
+                // What failed is tried again, a little later.
+                if self.troubles.action.is_some() {
                     UNSETTLED
+                } else {
+                    URGENT
                 }
-                Action::Fence
-                | Action::Unfence { .. }
-                | Action::Adopt { .. }
-                | Action::Follow { .. }
-                | Action::Publish(_)
-                | Action::Withdraw
-                | Action::Close(_) => Duration::from_millis(5),
+            } else if steady && told_at.is_none() && self.run.is_none() {
+                STEADY
+            } else if self.is_urgent(&decision) {
+                URGENT
+            } else {
+                UNSETTLED
             };
             let woken = tokio::select! {
                 () = tokio::time::sleep(pause) => None,
                 () = self.lost.notified() => None,
+                () = self.wake.notified() => None,
                 request = asked.recv() => request,
                 told = stop.wait_for(|told| *told), if told_at.is_none() => {
                     if told.is_ok() { told_at = Some(clock::now()); }
+                    if self.handover_on_sigterm { self.prestop(); }
                     None
                 }
             };
-            if let Some(Request::Resolve { keep, reply }) = woken {
-                self.take_request(&keep, reply);
+            if let Some(request) = woken {
+                self.take_request(request);
             }
         }
     }
 
-    fn take_request(
-        &mut self,
-        keep: &crate::topology::PodName,
-        reply: oneshot::Sender<Result<String, String>>,
-    ) {
-        if keep.set() == self.ask.identity.pod.set() {
-            self.resolve = Some((keep.ordinal(), reply));
-        } else {
-            // A caller that hung up needs no answer.
-            let _ = reply.send(Err(format!(
-                "{keep} is not a pod of the set {}",
-                self.ask.identity.pod.set()
-            )));
+    // A caller that hung up needs no answer.
+    fn take_request(&mut self, request: Request) {
+        let set = self.ask.identity.pod.set();
+        match request {
+            Request::Resolve { keep, reply } if keep.set() == set => {
+                self.resolve = Some((keep.ordinal(), reply));
+            }
+            Request::Resolve { keep, reply } => {
+                let _ = reply.send(Err(format!("{keep} is not a pod of the set {set}")));
+            }
+            Request::Prestop { reply } => {
+                let _ = reply.send(self.prestop().told());
+            }
+            Request::Failover {
+                to: Some(to),
+                reply,
+            } if to.set() != set => {
+                let _ = reply.send(Err(format!("{to} is not a pod of the set {set}")));
+            }
+            Request::Failover { to, reply } => {
+                let to = to.map(|pod| pod.ordinal());
+                let _ = reply.send(self.failover(to).map(Run::told));
+            }
         }
     }
 
@@ -208,7 +192,7 @@ impl Sidecar {
         publish: &watch::Sender<Option<Arc<Published>>>,
         terminating: bool,
     ) -> (Decision, bool) {
-        let snapshot = self.observe(terminating).await;
+        let snapshot = self.observe(terminating || self.is_stopping()).await;
         let learnt = learn(&snapshot, &self.memory);
         let remembered = self.remember(learnt);
         if let Local::Up(server) = &snapshot.local {
@@ -220,10 +204,11 @@ impl Sidecar {
             forgets: !remembered,
             ..own
         };
+        let (memory, policy) = (self.memory.clone(), self.policy.clone());
         let view = View {
             snapshot: &snapshot,
-            memory: &self.memory,
-            policy: &self.policy,
+            memory: &memory,
+            policy: &policy,
             own: &own,
         };
         let conditions = conditions(&view, &mut self.ready);
@@ -239,11 +224,25 @@ impl Sidecar {
             decision.reasons.insert(0, Reason::Forgets(why));
         }
         self.answer_request(&decision);
+        let closed = self.close_clients(&view).await;
+        self.hand_over(&view, &decision, closed);
         let troubles = self.troubles.reasons(snapshot.started_at);
         decision.reasons.splice(0..0, troubles);
         let set = self.ask.identity.pod.set().to_owned();
         let reasons: Vec<_> = decision.reasons.iter().map(|r| r.report(&set)).collect();
         self.voice.say(&decision, &reasons, clock::now());
+        if matches!(
+            decision.action,
+            Action::Fence | Action::FenceWhenNear { .. } | Action::FenceWhenEven { .. }
+        ) {
+            // Not ready before it stops being the master.
+            publish.send_if_modified(|published| {
+                if let Some(published) = published {
+                    Arc::make_mut(published).report.ready = false;
+                }
+                true
+            });
+        }
         if decision.action != Action::Wait {
             self.act(&decision.action, &snapshot).await;
         }
@@ -274,6 +273,11 @@ impl Sidecar {
         self.metrics.turns.inc();
         publish.send_replace(Some(Arc::new(published)));
         self.turned.now();
+        if let Some(next) = self.armed(&decision, &snapshot) {
+            // What was just published makes the other side stop its writes: no look at a peer that
+            // does not answer may come before the taking.
+            self.act(&next, &snapshot).await;
+        }
         let gone = matches!(snapshot.local, Local::Unreachable { gone: true, .. });
         (decision, gone)
     }
@@ -281,10 +285,11 @@ impl Sidecar {
     async fn observe(&mut self, terminating: bool) -> Snapshot {
         let started_at = clock::now();
         let pointed_at = self.pointed_at.clone();
+        let pace = self.pace();
         let (local, seen) = tokio::join!(
             self.server.look(),
             self.members
-                .look(&self.ask, self.policy.replicas, pointed_at.as_deref())
+                .look(&self.ask, self.policy.replicas, pointed_at.as_deref(), pace)
         );
         self.pointed_at = match &local {
             Local::Up(server) => match &server.role {
@@ -305,96 +310,8 @@ impl Sidecar {
             declined: self.declined(started_at),
             terminating,
             resolve: self.resolve.as_ref().map(|(keep, _)| *keep),
+            wish: self.run.as_ref().and_then(|run| run.wish(started_at)),
         }
-    }
-
-    /// Takes over what was learnt; says whether it could be written.
-    fn remember(&mut self, learnt: Memory) -> bool {
-        let only_offset = self.file.written().is_some_and(|written| {
-            Memory {
-                offset: written.offset,
-                at: written.at,
-                ..learnt.clone()
-            } == *written
-        });
-        self.memory = Memory {
-            at: clock::unix_seconds(),
-            ..learnt
-        };
-        let now = clock::now();
-        if only_offset && now.since(self.offset_written_at) < OFFSET_WRITES {
-            return true;
-        }
-        self.offset_written_at = now;
-        match self.file.save(&self.memory) {
-            Ok(()) => {
-                self.troubles.state_file = None;
-                true
-            }
-            Err(error) => {
-                self.metrics.state_file_errors.inc();
-                let error = anyhow::Error::new(error);
-                self.troubles.state_file = Some(format!("{error:#}"));
-                self.voice.complain(
-                    &error,
-                    "the state file cannot be written: nothing is promoted or followed",
-                    clock::now(),
-                );
-                // What is not remembered is not published either.
-                if let Some(written) = self.file.written() {
-                    self.memory.epoch_seen = written.epoch_seen;
-                    self.memory.closed = written.closed;
-                    self.memory.grant.clone_from(&written.grant);
-                }
-                false
-            }
-        }
-    }
-
-    /// What must be so on a running server is made so at its first look, and again and again: `ACL
-    /// LOAD` takes the replication user away, and a volume may be full for a while.
-    async fn prepare(&mut self, run_id: &str) {
-        let (now, known) = (clock::now(), self.server.is_prepared(run_id));
-        if known && now.since(self.prepared_at) < PREPARE_AGAIN {
-            return;
-        }
-        self.prepared_at = now;
-        self.troubles.conf = None;
-        match crate::conf::write::refence(&self.conf) {
-            Ok(true) => tracing::info!("the server runs: its configuration is the fence again"),
-            Ok(false) => {}
-            Err(error) => {
-                let what = "the configuration could not be fenced again (is its directory writable for the sidecar?)";
-                self.troubles.conf = Some(self.trouble(error, what));
-            }
-        }
-        self.troubles.user = None;
-        match prepare(&mut self.server, run_id, &self.replication).await {
-            Ok(()) if known => {}
-            Ok(()) => tracing::info!(
-                user = self.replication.user,
-                "the server has the set's replication user"
-            ),
-            Err(error) => {
-                let what = "the replication user could not be made on the local server, so nobody can follow it";
-                self.troubles.user = Some(self.trouble(error, what));
-            }
-        }
-    }
-
-    fn trouble(&mut self, error: impl Into<anyhow::Error>, what: &'static str) -> String {
-        let error = error.into();
-        self.voice.complain(&error, what, clock::now());
-        format!("{what}: {error:#}")
-    }
-
-    /// Who declined a grant a moment ago: asked again when everybody else has been, or later.
-    fn declined(&self, now: Time) -> std::collections::BTreeSet<Ordinal> {
-        let lately = self
-            .declined_at
-            .iter()
-            .filter(|(_, at)| now.since(**at) < DECLINED);
-        lately.map(|(ordinal, _)| *ordinal).collect()
     }
 
     async fn act(&mut self, action: &Action, snapshot: &Snapshot) {
@@ -404,8 +321,12 @@ impl Sidecar {
             &mut self.memory,
             &mut self.file,
             &mut self.server,
+            &mut self.there,
         )
         .await;
+        if self.memory.intent.is_none() && self.memory.raised.is_none() {
+            self.there.leave();
+        }
         self.metrics.acted(action.as_str(), result.is_ok());
         match result {
             Ok(()) => {
@@ -418,12 +339,18 @@ impl Sidecar {
             Err(error) => {
                 let what = match action {
                     Action::Unfence { .. } => "the local server could not be promoted",
+                    Action::TakeOver { .. } => "the master role could not be taken over",
+                    Action::FenceWhenNear { .. } | Action::FenceWhenEven { .. } => {
+                        "the master role could not be handed over"
+                    }
+                    Action::Lower => "min-replicas-to-write could not be given its value back",
                     Action::Follow { .. } => "the local server could not be pointed at the master",
                     Action::Fence => "the local server could not be fenced",
                     Action::Wait
                     | Action::Adopt { .. }
                     | Action::Publish(_)
                     | Action::Withdraw
+                    | Action::Arm(_)
                     | Action::Close(_) => "a decision could not be carried out",
                 };
                 let words = self.trouble(error, what);

@@ -29,6 +29,22 @@ pub struct Held {
     pub run_id: String,
     /// The replication ID that it has written under since; none until it was seen.
     pub id: Option<ReplicationId>,
+    /// Set when it was taken in a handover with everything that the master before had: the run of
+    /// that one's server.
+    #[serde(default)]
+    pub took_over_from: Option<String>,
+    /// See [`crate::report::Handover::away_from`].
+    #[serde(default)]
+    pub away_from: Option<String>,
+}
+
+/// `min-replicas-to-write` while it is raised to stop writes before a fence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Raised {
+    /// The run of the server; another run has its own configuration again.
+    pub run_id: String,
+    /// The value before.
+    pub before: String,
 }
 
 /// Whom this member was told to follow last.
@@ -94,6 +110,8 @@ pub struct Memory {
     pub grant: Option<Grant>,
     /// The promotion under way.
     pub intent: Option<Intent>,
+    /// See [`Raised`].
+    pub raised: Option<Raised>,
     /// The newest epoch granted to this member that it will not carry out (again).
     pub closed: Option<Epoch>,
     /// When this was written, in seconds since 1970; for people.

@@ -16,6 +16,10 @@ use crate::secret::Secret;
 /// The first line, by which podzero knows its own file.
 pub const HEADER: &str = "# Written by podzero, do not edit: it is replaced at each start.";
 
+/// What a replica that reconnects can catch up with, unless the base configuration says otherwise. The
+/// servers' own 1 MB is filled within milliseconds, and then every change of the master is a full copy.
+const BACKLOG: &str = "16mb";
+
 /// What the server starts as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Follow {
@@ -97,6 +101,9 @@ pub fn render(wanted: &Wanted<'_>) -> String {
     set("replica-read-only", "yes");
     // Anything else empties the replica before the new data is complete.
     set("repl-diskless-load", "disabled");
+    if wanted.base.last("repl-backlog-size").is_none() {
+        set("repl-backlog-size", BACKLOG);
+    }
     let mut text = String::new();
     for line in lines {
         let _ = writeln!(text, "{line}");

@@ -111,6 +111,8 @@ impl Member {
             epoch,
             run_id: self.memory.run_id.clone().expect("a run"),
             id: self.memory.id.clone(),
+            took_over_from: None,
+            away_from: None,
         });
         self.memory.master = Some(self.ordinal);
         self.memory.holder = Some(self.ordinal);
@@ -154,6 +156,7 @@ impl Member {
             declined: std::collections::BTreeSet::new(),
             terminating: self.terminating,
             resolve: None,
+            wish: None,
         }
     }
 
@@ -180,6 +183,7 @@ pub(crate) fn peer(state: PeerState, ordinal: Ordinal) -> Peer {
         state,
         since: Time(Duration::from_secs(100)),
         target: Some(target(ordinal)),
+        server: Some(std::net::SocketAddr::from(([10, 0, 0, 1], 6379))),
         verified_run,
         unverified: None,
     }

@@ -6,7 +6,9 @@
 //! older. Pure.
 
 use super::choice::{choose, newest_masters, visible_loss};
-use super::{Action, Decision, Local, PeerState, Reason, View, answers_for_its_data, ordinal_of};
+use super::{
+    Action, Decision, Local, PeerState, Reason, View, answers_for_its_data, handover, ordinal_of,
+};
 use crate::report::{Grant, Report, Role};
 use crate::topology::{Epoch, Ordinal};
 
@@ -41,7 +43,15 @@ pub fn step(view: &View<'_>) -> Decision {
         };
     }
     if let Some(grant) = &view.memory.grant {
-        return pending(view, grant);
+        return match &grant.handover {
+            Some(handover) => handover::pending(view, grant, handover),
+            None => pending(view, grant),
+        };
+    }
+    if let Some(wish) = &view.snapshot.wish
+        && let Some(decision) = handover::begin(view, wish)
+    {
+        return decision;
     }
     if view.snapshot.me != Ordinal::ZERO || view.granted_master().is_some() {
         return quiet();
@@ -62,6 +72,7 @@ pub fn step(view: &View<'_>) -> Decision {
                 target,
                 counts: false,
                 by_hand: false,
+                handover: None,
             };
             Decision {
                 action: Action::Publish(grant),
@@ -120,6 +131,7 @@ pub fn by_hand(view: &View<'_>, keep: Ordinal) -> Result<Grant, String> {
         target: keep,
         counts: false,
         by_hand: true,
+        handover: None,
     })
 }
 
@@ -233,6 +245,9 @@ struct Choice {
 /// Nobody is the master as far as pod-0 can see: whom to grant the role, or what to wait for.
 fn masterless(view: &View<'_>) -> Result<Choice, Reason> {
     refuse_beside_a_master(view)?;
+    if let Some((from, to)) = handover::under_way(view) {
+        return Err(Reason::HandingOver { from, to });
+    }
     wait_for_newest_master(view)?;
     let left_out = wait_for_members(view)?;
     let (target, mut why) = choose(view)?;

@@ -23,7 +23,7 @@ pub fn learn(snapshot: &Snapshot, memory: &Memory) -> Memory {
             // new connection only after it has read what lay ready on the old one. So a server that
             // is no master now will not become one by that command.
             if server.role != ServerRole::Master {
-                close_intent(&mut memory);
+                close_told(&mut memory);
             }
             memory.role = Some(role_of(server));
             memory.backlog = server.backlog;
@@ -39,6 +39,14 @@ pub fn learn(snapshot: &Snapshot, memory: &Memory) -> Memory {
     memory.last_epoch = memory.last_epoch.max(memory.epoch);
     learn_epochs(snapshot, &mut memory);
     memory
+}
+
+/// What was told to a server and is not so now will not come. A target that is only armed has told it
+/// nothing yet.
+fn close_told(memory: &mut Memory) {
+    if memory.intent.as_ref().is_some_and(|i| i.armed.is_none()) {
+        close_intent(memory);
+    }
 }
 
 fn close_intent(memory: &mut Memory) {
@@ -63,6 +71,13 @@ fn new_run(memory: &mut Memory, server: &ServerInfo) {
         .is_some_and(|i| i.run_id != server.run_id)
     {
         close_intent(memory);
+    }
+    if memory
+        .raised
+        .as_ref()
+        .is_some_and(|r| r.run_id != server.run_id)
+    {
+        memory.raised = None;
     }
     memory.alias = None;
     memory.run_id = Some(server.run_id.clone());
@@ -349,6 +364,7 @@ pub fn own_report(identity: &Identity, snapshot: &Snapshot, memory: &Memory) -> 
         unfinished: memory.unfinished,
         forgets: false,
         terminating: snapshot.terminating,
+        gone: matches!(snapshot.local, Local::Unreachable { gone: true, .. }),
         epoch: if ungranted { None } else { memory.epoch },
         last_epoch: memory.last_epoch,
         epoch_seen: memory.epoch_seen,
@@ -362,6 +378,8 @@ pub fn own_report(identity: &Identity, snapshot: &Snapshot, memory: &Memory) -> 
             grant: memory.grant.clone(),
             intent: memory.intent.clone(),
             closed: memory.closed,
+            took_over_from: memory.held.as_ref().and_then(|h| h.took_over_from.clone()),
+            away_from: memory.held.as_ref().and_then(|h| h.away_from.clone()),
         },
         replication: replication(server, memory, ungranted),
         peers: Vec::new(),

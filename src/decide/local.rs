@@ -1,6 +1,7 @@
 //! What this member's own server is told: fence, un-fence, follow, or nothing. Pure.
 
 use super::choice::visible_loss;
+use super::handover;
 use super::history::{Relation, epoch_among, knows_history_of, lost_tail, relation};
 use super::{Action, Decision, GRANT_VALID, Local, PeerState, Reason, View, answers_for_its_data};
 use crate::observe::info::{ServerInfo, ServerRole};
@@ -21,6 +22,7 @@ fn wait(reason: Reason) -> Decision {
 /// What the own server is told.
 pub fn step(view: &View<'_>) -> Decision {
     let server = match &view.snapshot.local {
+        Local::Up(server) if leftover(view, server) => return act(Action::Lower, Reason::Lowers),
         Local::Up(server) => server,
         Local::Loading { .. } => return wait(Reason::ServerLoading),
         Local::Unreachable { why, .. } => return wait(Reason::ServerUnreachable(why.clone())),
@@ -32,6 +34,13 @@ pub fn step(view: &View<'_>) -> Decision {
             as_replica(view, server, Some((host, *port, *link)))
         }
     }
+}
+
+/// Whether writes are still stopped for a handover that has ended, or for which the fence stands.
+fn leftover(view: &View<'_>, server: &ServerInfo) -> bool {
+    let stops = handover::own(view).is_some_and(|(_, handover)| !handover.cancelled)
+        && server.role == ServerRole::Master;
+    view.memory.raised.is_some() && !stops
 }
 
 /// The newest grant to this member that it may still obey.
@@ -51,9 +60,19 @@ fn grant_to_us<'a>(view: &View<'a>) -> Option<&'a Grant> {
 
 fn as_master(view: &View<'_>, server: &ServerInfo) -> Decision {
     if let Some(intent) = &view.memory.intent {
-        return act(Action::Fence, Reason::PromotionUnknown(intent.epoch));
+        return match &intent.armed {
+            Some(armed) => handover::armed(view, server, intent, armed),
+            None => act(Action::Fence, Reason::PromotionUnknown(intent.epoch)),
+        };
     }
     let newest = view.newest_epoch();
+    if let Some((grant, handover)) = handover::own(view)
+        && Some(grant.epoch) == newest
+        && handover.run_id == server.run_id
+        && view.memory.held.is_some()
+    {
+        return hand_over(view, server, grant);
+    }
     if let Some(grant) = grant_to_us(view) {
         return unfence(view, server, grant);
     }
@@ -76,10 +95,12 @@ fn as_master(view: &View<'_>, server: &ServerInfo) -> Decision {
     if let Some(master) = view.granted_master() {
         return act(Action::Fence, Reason::UngrantedBesideMaster(master.ordinal));
     }
-    // A grant that does not count yet is given up by its granter when it sees this server; one by
-    // hand is not.
+    // A grant that does not count yet is given up by its granter when it sees this server, and a
+    // handover ends when its two servers see what became of them; one by hand does not.
     let elsewhere = |g: &&Grant| {
-        g.target != view.snapshot.me && Some(g.epoch) == newest && (g.counts || g.by_hand)
+        g.target != view.snapshot.me
+            && Some(g.epoch) == newest
+            && (g.by_hand || g.counts && g.handover.is_none())
     };
     if let Some(grant) = view.newest_grant().filter(elsewhere) {
         return act(
@@ -102,6 +123,35 @@ fn as_master(view: &View<'_>, server: &ServerInfo) -> Decision {
     }
 }
 
+/// Writes go on until the target has armed itself.
+fn hand_over(view: &View<'_>, server: &ServerInfo, grant: &Grant) -> Decision {
+    let reason = Reason::HandingOver {
+        from: view.snapshot.me,
+        to: grant.target,
+    };
+    let armed = view
+        .report(grant.target)
+        .is_some_and(|target| handover::armed_for(target, grant.epoch));
+    let cancelled = grant.handover.as_ref().is_some_and(|h| h.cancelled);
+    if !grant.counts || cancelled || !armed {
+        return wait(reason);
+    }
+    let peer = view.snapshot.peers.get(&grant.target);
+    let run_id = view.report(grant.target).and_then(|r| r.server.as_ref());
+    match (peer.and_then(|p| p.server), run_id) {
+        (Some(there), Some(run)) => {
+            let run_id = run.run_id.clone();
+            let action = if handover::feeds_when_fenced(server) {
+                Action::FenceWhenNear { there, run_id }
+            } else {
+                Action::FenceWhenEven { there, run_id }
+            };
+            act(action, reason)
+        }
+        (Some(_) | None, _) => wait(reason),
+    }
+}
+
 /// Whether a master that nobody granted may be taken as one: only when everybody who is expected was
 /// asked, nobody else is a master, and its history goes on from the newest.
 fn adoptable(view: &View<'_>) -> Result<Epoch, String> {
@@ -110,6 +160,10 @@ fn adoptable(view: &View<'_>) -> Result<Epoch, String> {
     }
     if view.memory.unfinished {
         return Err("the data here is between two histories".to_owned());
+    }
+    if let Some((from, to)) = handover::under_way(view) {
+        let (from, to) = (view.pod(from), view.pod(to));
+        return Err(format!("{from} is handing the master role over to {to}"));
     }
     let expected = view.policy.replicas.unwrap_or(0);
     let known = |o: Ordinal| o == view.snapshot.me || view.snapshot.peers.contains_key(&o);
@@ -245,8 +299,18 @@ fn as_replica(
     server: &ServerInfo,
     follows: Option<(&String, u16, LinkState)>,
 ) -> Decision {
+    if let Some(intent) = &view.memory.intent
+        && let Some(armed) = &intent.armed
+    {
+        return handover::armed(view, server, intent, armed);
+    }
     if let Some(grant) = grant_to_us(view) {
-        return unfence(view, server, grant);
+        return match &grant.handover {
+            Some(handover) if grant.epoch.granter != view.snapshot.me => {
+                handover::arm(view, server, grant, handover)
+            }
+            Some(_) | None => unfence(view, server, grant),
+        };
     }
     let Some(master) = view
         .granted_master()
@@ -342,6 +406,9 @@ const WAY_OUT: &str =
 
 /// Why there is nobody to follow.
 fn without_master(view: &View<'_>) -> Reason {
+    if let Some((from, to)) = handover::under_way(view) {
+        return Reason::HandingOver { from, to };
+    }
     for (ordinal, peer) in &view.snapshot.peers {
         match &peer.state {
             PeerState::Answered(report) if report.role == Role::Master => {

@@ -11,11 +11,13 @@
 //! | [`history`] | which of two members has the newer or the larger data |
 //! | [`choice`] | whose data the set goes on with |
 //! | [`grant`] | who may become the master (pod-0, or a person's word) |
+//! | [`handover`] | how the master hands the role to another member, both sides of it |
 //! | [`local`] | what this member's own server is told |
 //! | [`ready`] | whether probes may call this member ready |
 
 pub mod choice;
 pub mod grant;
+pub mod handover;
 pub mod history;
 pub mod learn;
 pub mod local;
@@ -23,13 +25,14 @@ pub mod ready;
 mod reason;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use reason::Reason;
 
 use crate::clock::Time;
 use crate::observe::info::ServerInfo;
-use crate::report::{Grant, Report, Role};
+use crate::report::{Grant, Intent, Report, Role};
 use crate::state_file::Memory;
 use crate::topology::{Epoch, Ordinal, PodName};
 
@@ -78,6 +81,8 @@ pub struct Peer {
     pub since: Time,
     /// Where servers are pointed at to follow it: host and port.
     pub target: Option<(String, u16)>,
+    /// Where its server is reached.
+    pub server: Option<SocketAddr>,
     /// Its server's run id as read on its own Redis port in this snapshot, if it is a master there.
     pub verified_run: Option<String>,
     /// Why that could not be read.
@@ -110,6 +115,19 @@ pub struct Snapshot {
     pub terminating: bool,
     /// A person asks to keep this member's data.
     pub resolve: Option<Ordinal>,
+    /// The role is to leave this member.
+    pub wish: Option<Wish>,
+}
+
+/// A wish to hand the master role over, while its time lasts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wish {
+    /// To whom; none for whoever is best.
+    pub to: Option<Ordinal>,
+    /// Who did not take it.
+    pub tried: BTreeSet<Ordinal>,
+    /// A person named the target, and the role does not go home from there.
+    pub stays: bool,
 }
 
 /// The settings that decisions depend on.
@@ -169,6 +187,34 @@ pub enum Action {
     Withdraw,
     /// Never carry out what was granted to us in this epoch.
     Close(Epoch),
+    /// Make the local server refuse writes once a replica is close behind: it receives the rest from the
+    /// fenced server.
+    FenceWhenNear {
+        /// Where the replica is reached.
+        there: SocketAddr,
+        /// Its run.
+        run_id: String,
+    },
+    /// Make the local server refuse writes once a replica has everything: for servers that stop
+    /// feeding their replicas when they are fenced.
+    FenceWhenEven {
+        /// Where the replica is reached.
+        there: SocketAddr,
+        /// Its run.
+        run_id: String,
+    },
+    /// Give back what was raised to stop writes before a fence.
+    Lower,
+    /// Be ready to take the role in a handover.
+    Arm(Intent),
+    /// Look at the fenced server and at the local one until the local one has everything, and promote
+    /// it then.
+    TakeOver {
+        /// Where the server is reached that hands over.
+        there: SocketAddr,
+        /// Past this time a new snapshot is needed.
+        deadline: Time,
+    },
 }
 
 impl Action {
@@ -183,6 +229,11 @@ impl Action {
             Self::Publish(_) => "publish",
             Self::Withdraw => "withdraw",
             Self::Close(_) => "close",
+            Self::FenceWhenNear { .. } => "fence_when_near",
+            Self::FenceWhenEven { .. } => "fence_when_even",
+            Self::Lower => "lower",
+            Self::Arm(_) => "arm",
+            Self::TakeOver { .. } => "take_over",
         }
     }
 }
@@ -288,8 +339,13 @@ pub fn decide(view: &View<'_>) -> Decision {
     let mut serving = local::step(view);
     // Fencing comes before everything else; a change of what we publish comes before what rests on
     // it; the own server comes last.
-    let decision = if serving.action == Action::Fence || granting.action == Action::Wait {
-        if view.snapshot.resolve.is_some() || waits_for_grant(&serving) {
+    let fences = matches!(
+        serving.action,
+        Action::Fence | Action::FenceWhenNear { .. } | Action::FenceWhenEven { .. }
+    );
+    let decision = if fences || granting.action == Action::Wait {
+        let asked = view.snapshot.resolve.is_some() || view.snapshot.wish.is_some();
+        if asked || waits_for_grant(&serving) {
             serving.reasons.splice(0..0, granting.reasons);
         } else {
             serving.reasons.extend(granting.reasons);

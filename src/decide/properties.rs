@@ -40,6 +40,11 @@ fn promotes(decision: &Decision) -> Option<(&'static str, Option<Ordinal>)> {
         Action::Publish(grant) if !grant.by_hand => Some(("publish", Some(grant.target))),
         Action::Publish(_)
         | Action::Wait
+        | Action::FenceWhenNear { .. }
+        | Action::FenceWhenEven { .. }
+        | Action::Lower
+        | Action::Arm(_)
+        | Action::TakeOver { .. }
         | Action::Fence
         | Action::Follow { .. }
         | Action::Withdraw

@@ -1,6 +1,6 @@
 //! Whether probes may call this member ready: one condition after the other. Pure.
 
-use super::{Local, PeerState, Policy, Snapshot, View};
+use super::{Local, PeerState, Policy, Snapshot, View, handover};
 use crate::clock::Time;
 use crate::observe::info::{ServerInfo, ServerRole};
 use crate::report::{LinkState, Report};
@@ -58,7 +58,15 @@ pub fn conditions(view: &View<'_>, memory: &mut ReadyMemory) -> Vec<Condition> {
             match &server.role {
                 ServerRole::Master => {
                     let holds = view.memory.held.is_some() && view.memory.intent.is_none();
-                    let newer = view.newest_epoch() > view.memory.held.as_ref().map(|h| h.epoch);
+                    // The own handover takes nothing away until the target has armed itself.
+                    let given = handover::own(view).is_some_and(|(grant, _)| {
+                        Some(grant.epoch) == view.newest_epoch()
+                            && !view
+                                .report(grant.target)
+                                .is_some_and(|t| handover::armed_for(t, grant.epoch))
+                    });
+                    let held = view.memory.held.as_ref().map(|h| h.epoch);
+                    let newer = !given && view.newest_epoch() > held;
                     all.push(condition(
                         "authority",
                         holds && !newer,
@@ -122,7 +130,11 @@ fn replica(
         link_holds(view.snapshot, view.policy, memory),
         format!("the link to {target} has been down for longer than the grace"),
     ));
-    let told_to_fence = view.memory.intent.is_some();
+    let told_to_fence = view
+        .memory
+        .intent
+        .as_ref()
+        .is_some_and(|i| i.armed.is_none());
     all.push(condition("not-fencing", !told_to_fence, "is being fenced"));
     if let (Some(limit), Some(master)) = (view.policy.max_lag, master) {
         let behind = lag(view.memory, master);

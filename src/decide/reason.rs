@@ -134,6 +134,17 @@ pub enum Reason {
         /// Members that do not answer were left out: their writes may be lost.
         at_risk: bool,
     },
+    /// The role is being handed over.
+    HandingOver {
+        /// By whom.
+        from: Ordinal,
+        /// To whom.
+        to: Ordinal,
+    },
+    /// Nobody can take the role now.
+    NoTarget(String),
+    /// A setting that stopped writes is given back.
+    Lowers,
     /// A grant ended.
     GrantEnds {
         /// The grant's epoch.
@@ -198,6 +209,9 @@ codes! {
     Reason::GrantWaits { .. } => "grant_waits",
     Reason::Grants { .. } => "grants",
     Reason::GrantEnds { .. } => "grant_ends",
+    Reason::HandingOver { .. } => "handing_over",
+    Reason::NoTarget(_) => "no_target",
+    Reason::Lowers => "lowers",
 }
 
 impl Reason {
@@ -228,6 +242,7 @@ impl Reason {
     }
 
     /// The sentence for people; `set` is the name of the `StatefulSet`, to name pods by.
+    #[expect(clippy::too_many_lines, reason = "an arm a reason")]
     pub fn message(&self, set: &str) -> String {
         let pod = |ordinal: &Ordinal| format!("{set}-{ordinal}");
         let epoch = |e: &Option<Epoch>| e.map_or_else(|| "none".to_owned(), |e| e.to_string());
@@ -326,6 +341,15 @@ impl Reason {
                 "grants {} the master role of epoch {epoch}: {why}",
                 pod(target)
             ),
+            Self::HandingOver { from, to } => format!(
+                "the master role is being handed over from {} to {}",
+                pod(from),
+                pod(to)
+            ),
+            Self::NoTarget(why) => format!("nobody can take the master role now: {why}"),
+            Self::Lowers => {
+                "gives back min-replicas-to-write, which was raised for a handover".to_owned()
+            }
             Self::GrantEnds { epoch, how } => format!("the grant of epoch {epoch} ends: {how}"),
         }
     }

@@ -6,6 +6,7 @@ mod fencing;
 mod first_boot;
 mod following;
 mod granting;
+mod handover;
 mod learning;
 mod obeying;
 mod ready;
@@ -72,6 +73,7 @@ fn grant(counter: u64, target: u32, counts: bool) -> Grant {
         target: Ordinal(target),
         counts,
         by_hand: false,
+        handover: None,
     }
 }
 
@@ -144,6 +146,7 @@ fn table() -> Vec<Row> {
     first_boot::rows(&mut table);
     choosing::rows(&mut table);
     granting::rows(&mut table);
+    handover::rows(&mut table);
     resolve::rows(&mut table);
     table.0
 }

@@ -38,6 +38,7 @@ fn members(ordinal: u32) -> Vec<Member> {
         target: Ordinal(target),
         counts,
         by_hand: false,
+        handover: None,
     };
     let granting = |target, counts| {
         data(1, 'a', 5).memory(|m| {
@@ -133,6 +134,13 @@ fn check(me: &Member, others: &[(Ordinal, &Being)], late: bool) {
     });
     match &decision.action {
         Action::Wait | Action::Withdraw | Action::Close(_) => {}
+        Action::FenceWhenNear { .. }
+        | Action::FenceWhenEven { .. }
+        | Action::Lower
+        | Action::Arm(_)
+        | Action::TakeOver { .. } => {
+            panic!("a handover without one: {}", world())
+        }
         Action::Fence => assert_eq!(
             up(me).role,
             ServerRole::Master,

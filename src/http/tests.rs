@@ -34,6 +34,8 @@ async fn run() -> Run {
         turned: Turned::default(),
         requests: sender,
         metrics: Arc::new(Metrics::default()),
+        wake: Arc::default(),
+        token_file: None,
     };
     Run {
         tcp,

@@ -22,6 +22,29 @@ use crate::topology::{Identity, Ordinal, can_be_a_peer};
 /// takes this long is asked again in the next turn.
 const LIMIT: Duration = Duration::from_millis(900);
 
+/// The same in a handover: who is silent then must not hold up the two that are at it.
+const SHORT: Duration = Duration::from_millis(250);
+
+/// How the peers are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// In passing.
+    Steady,
+    /// Something here waits for what they show next: they are to look around at once.
+    Hurry,
+    /// A handover is under way: as in a hurry, and nobody is waited for long.
+    Handover,
+}
+
+impl Pace {
+    fn limit(self) -> Duration {
+        match self {
+            Self::Steady | Self::Hurry => LIMIT,
+            Self::Handover => SHORT,
+        }
+    }
+}
+
 /// More members than a set can have: DNS that answers every name must not make us ask for ever.
 const MOST: u32 = 1000;
 
@@ -88,6 +111,7 @@ impl Members {
         ask: &Ask,
         replicas: Option<u32>,
         pointed_at: Option<&str>,
+        pace: Pace,
     ) -> Seen {
         let me = ask.identity.pod.ordinal();
         let family = ask.own.first().map_or(Family::V4, |a| Family::of(*a));
@@ -98,7 +122,7 @@ impl Members {
                 let contact = self.contacts.remove(&ordinal).unwrap_or_default();
                 let (ask, pointed_at) = (ask.clone(), pointed_at.map(ToOwned::to_owned));
                 asking.spawn(async move {
-                    one(&ask, ordinal, family, contact, pointed_at.as_deref()).await
+                    one(&ask, ordinal, family, contact, pointed_at.as_deref(), pace).await
                 });
             }
         };
@@ -154,6 +178,7 @@ impl Members {
                     state: asked.state,
                     since,
                     target,
+                    server: asked.address.map(|a| SocketAddr::new(a, ask.redis_port)),
                     verified_run,
                     unverified,
                 },
@@ -194,6 +219,7 @@ async fn one(
     family: Family,
     contact: Contact,
     pointed_at: Option<&str>,
+    pace: Pace,
 ) -> Asked {
     let mut asked = Asked {
         ordinal,
@@ -215,7 +241,7 @@ async fn one(
     };
     if can_be_a_peer(address, &ask.own) {
         asked.address = Some(address);
-        asked.state = report(ask, ordinal, address, &mut asked.contact.client).await;
+        asked.state = report(ask, ordinal, address, &mut asked.contact.client, pace).await;
     } else {
         asked.state = PeerState::Silent(format!(
             "DNS leads from {name} to {address}, which is this pod itself or nobody"
@@ -240,19 +266,20 @@ async fn report(
     ordinal: Ordinal,
     address: IpAddr,
     client: &mut Option<PeerClient>,
+    pace: Pace,
 ) -> PeerState {
     let http = SocketAddr::new(address, ask.http_port);
     let mut asked = client
         .take()
         .filter(|c| c.address() == http)
         .unwrap_or_else(|| PeerClient::new(http));
-    match asked.report(LIMIT).await {
+    match asked.report(pace.limit(), pace != Pace::Steady).await {
         Ok(report) => {
             *client = Some(asked);
             stranger(ask, ordinal, &report)
                 .map_or_else(|| PeerState::Answered(Box::new(report)), PeerState::Silent)
         }
-        Err(error) => server_only(ask, address, error.to_string()).await,
+        Err(error) => server_only(ask, address, error.to_string(), pace.limit()).await,
     }
 }
 
@@ -273,7 +300,7 @@ fn stranger(ask: &Ask, ordinal: Ordinal, report: &Report) -> Option<String> {
 
 /// Whether a master answers at the address, by its run id.
 async fn verify(ask: &Ask, address: IpAddr) -> Result<String, String> {
-    let info = server(ask, address).await?;
+    let info = server(ask, address, LIMIT).await?;
     if info.role == ServerRole::Master {
         Ok(info.run_id)
     } else {
@@ -281,23 +308,23 @@ async fn verify(ask: &Ask, address: IpAddr) -> Result<String, String> {
     }
 }
 
-async fn server_only(ask: &Ask, address: IpAddr, why: String) -> PeerState {
-    server(ask, address).await.map_or_else(
+async fn server_only(ask: &Ask, address: IpAddr, why: String, limit: Duration) -> PeerState {
+    server(ask, address, limit).await.map_or_else(
         |_| PeerState::Silent(why),
         |info| PeerState::ServerOnly(Box::new(info)),
     )
 }
 
 /// What a peer's server says of itself.
-async fn server(ask: &Ask, address: IpAddr) -> Result<ServerInfo, String> {
+async fn server(ask: &Ask, address: IpAddr, limit: Duration) -> Result<ServerInfo, String> {
     let server = SocketAddr::new(address, ask.redis_port);
-    tokio::time::timeout(LIMIT, async {
-        Connection::open(server, &ask.login, LIMIT, None)
+    tokio::time::timeout(limit, async {
+        Connection::open(server, &ask.login, limit, None)
             .await?
             .info()
             .await
     })
     .await
-    .map_err(|_| format!("{server} did not answer within {LIMIT:?}"))?
+    .map_err(|_| format!("{server} did not answer within {limit:?}"))?
     .map_err(|e| e.to_string())
 }

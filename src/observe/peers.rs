@@ -48,7 +48,7 @@ pub struct PeerClient {
 
 /// Asks once.
 pub async fn fetch_report(address: SocketAddr, limit: Duration) -> Result<Report, PeerError> {
-    PeerClient::new(address).report(limit).await
+    PeerClient::new(address).report(limit, false).await
 }
 
 impl PeerClient {
@@ -66,14 +66,14 @@ impl PeerClient {
     }
 
     /// The peer's report, within `limit` in all. A connection that broke between two asks is made
-    /// anew once.
-    pub async fn report(&mut self, limit: Duration) -> Result<Report, PeerError> {
+    /// anew once. `hurry` asks the peer to look around at once, since its next report is waited for.
+    pub async fn report(&mut self, limit: Duration, hurry: bool) -> Result<Report, PeerError> {
         let reused = self.sender.is_some();
         let answer = timeout(limit, async {
-            match self.ask().await {
+            match self.ask(hurry).await {
                 Err(PeerError::Broken(..)) if reused => {
                     self.sender = None;
-                    self.ask().await
+                    self.ask(hurry).await
                 }
                 answer => answer,
             }
@@ -86,7 +86,7 @@ impl PeerClient {
         answer
     }
 
-    async fn ask(&mut self) -> Result<Report, PeerError> {
+    async fn ask(&mut self, hurry: bool) -> Result<Report, PeerError> {
         let address = self.address;
         let broken = |e: &dyn std::fmt::Display| PeerError::Broken(address, e.to_string());
         if self.sender.as_ref().is_none_or(SendRequest::is_closed) {
@@ -107,7 +107,7 @@ impl PeerClient {
             return Err(broken(&"no connection"));
         };
         sender.ready().await.map_err(|e| broken(&e))?;
-        let request = Request::get("/status")
+        let request = Request::get(if hurry { "/status?hurry" } else { "/status" })
             .header("host", address.to_string())
             .body(Empty::new())
             .map_err(|e| broken(&e))?;

@@ -219,6 +219,17 @@ impl Connection {
         Ok(pairs.remove(name))
     }
 
+    /// Closes every client's connection but this one and those of replicas.
+    pub async fn kill_clients(&mut self) -> Result<(), ServerError> {
+        for kind in ["normal", "pubsub"] {
+            let mut command = redis::cmd("CLIENT");
+            command.arg("KILL").arg("TYPE").arg(kind);
+            self.tell("CLIENT KILL", command.arg("SKIPME").arg("yes"))
+                .await?;
+        }
+        Ok(())
+    }
+
     /// Creates or replaces an ACL user by its rules.
     pub async fn acl_set_user(&mut self, user: &str, rules: &[String]) -> Result<(), ServerError> {
         self.tell(

@@ -7,9 +7,12 @@ use std::sync::Arc;
 use anyhow::anyhow;
 use tokio::sync::Notify;
 
+use super::Sidecar;
+use super::clients::Demoted;
+use super::handover::Home;
+use super::troubles::Troubles;
 use super::voice::Voice;
-use super::{Sidecar, Troubles};
-use crate::act::Replication;
+use crate::act::{Replication, There};
 use crate::clock::{self, Time};
 use crate::conf::login::replication_login;
 use crate::config::{AddressForm, AuthorityKind, MaxLag, SetArgs, SidecarArgs};
@@ -68,6 +71,11 @@ impl Sidecar {
             .map(crate::secret::read)
             .transpose()
             .or_exit(Exit::Environment)?;
+        if let Some(token) = &args.prestop_token_file {
+            crate::secret::read(token)
+                .map_err(|e| anyhow!("the token of --prestop-token-file cannot be used: {e}"))
+                .or_exit(Exit::Environment)?;
+        }
         let dns = Dns::new(&set.dns_server).or_exit(Exit::Environment)?;
         let (identity, domain_from) = pod::identity(set, &dns);
         let me = identity.pod.ordinal();
@@ -82,7 +90,8 @@ impl Sidecar {
         let (file, mut memory, found) = StateFile::open(&set.data_dir, &identity);
         // A grant from before a restart only forbids: its epoch stays seen, its target stays the one
         // that is waited for, and a new grant is made of what is so now.
-        memory.grant = None;
+        // A handover goes on: only its target ends it.
+        memory.grant = memory.grant.take().filter(|grant| grant.handover.is_some());
         match &found {
             Found::Ours => {
                 tracing::info!(epoch = ?memory.epoch.map(|e| e.to_string()), "the state file was read");
@@ -106,7 +115,7 @@ impl Sidecar {
                 identity,
                 own,
                 dns,
-                login,
+                login: login.clone(),
                 redis_port: set.redis_port,
                 http_port: set.peer_http_port,
                 form: set.address_form,
@@ -122,6 +131,16 @@ impl Sidecar {
                 },
             },
             members: Members::default(),
+            wake: Arc::default(),
+            there: There::new(login),
+            grace: args.grace,
+            drain: args.drain,
+            handover_on_sigterm: args.handover_on_sigterm,
+            run: None,
+            home: Home::default(),
+            stopping: None,
+            urgent_since: None,
+            demoted: Demoted::after(&memory),
             replication: Replication {
                 user,
                 password: repl_password,

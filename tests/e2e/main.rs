@@ -5,11 +5,15 @@ mod away;
 mod bad_input;
 mod data;
 mod dns;
+mod faults;
+mod handover;
+mod handover_troubles;
 mod hands;
 mod itself;
 mod network;
 mod plain;
 mod start;
+
 mod trouble;
 
 use anyhow::{Result, ensure};
@@ -33,6 +37,12 @@ fn is_redis_6() -> bool {
 /// For what must not happen: nothing tells when it has not.
 fn pause(seconds: u64) {
     harness::wait::pause(std::time::Duration::from_secs(seconds));
+}
+
+/// How often something is repeated: in the quick run, and in the long form (nextest's profile `full`).
+fn repetitions(quick: usize, full: usize) -> usize {
+    let long = std::env::var("NEXTEST_PROFILE").is_ok_and(|profile| profile == "full");
+    if long { full } else { quick }
 }
 
 fn connect(set: &Set, ordinal: usize) -> Result<Conn> {

@@ -173,6 +173,8 @@ securityContext:
   value: /data
 - name: PODZERO_SOCKET
   value: {{ include "podzero.runtimeDir" . }}/podzero.sock
+- name: PODZERO_GRACE
+  value: {{ printf "%ds" (int .Values.terminationGracePeriodSeconds) | quote }}
 {{- if .Values.auth.enabled }}
 - name: PODZERO_PASSWORD_FILE
   value: {{ include "podzero.secretDir" . }}/password

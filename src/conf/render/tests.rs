@@ -52,6 +52,7 @@ fn without_a_base_and_a_password() {
     protected-mode no
     replica-read-only yes
     repl-diskless-load disabled
+    repl-backlog-size 16mb
     "#);
 }
 
@@ -87,6 +88,7 @@ fn with_a_base_a_password_and_a_live_master() {
     requirepass "a \"b\" \\ $x 'y' ü"
     replica-read-only yes
     repl-diskless-load disabled
+    repl-backlog-size 16mb
     "#);
 }
 
@@ -109,6 +111,7 @@ fn without_a_sidecar_and_a_password_the_master_has_no_replication_line() {
     protected-mode no
     replica-read-only yes
     repl-diskless-load disabled
+    repl-backlog-size 16mb
     "#);
 }
 

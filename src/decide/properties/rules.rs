@@ -22,6 +22,11 @@ pub(super) fn check(known: &Known<'_>, decision: &Decision) -> Checked {
     rule(!decision.reasons.is_empty(), "I8: nothing is said")?;
     match &decision.action {
         Action::Wait | Action::Close(_) => Ok(()),
+        Action::FenceWhenNear { .. }
+        | Action::FenceWhenEven { .. }
+        | Action::Lower
+        | Action::Arm(_)
+        | Action::TakeOver { .. } => Err("a handover without one".to_owned()),
         Action::Withdraw => rule(known.before.grant.is_some(), "withdraws no grant"),
         Action::Fence => fence(known),
         Action::Unfence {

@@ -358,6 +358,7 @@ fn build(ordinal: u32, past: &Past) -> Member {
     memory.intent = past.intent.zip(run).map(|(counter, run_id)| Intent {
         epoch: epoch(counter),
         run_id,
+        armed: None,
     });
     memory.grant = past.grant.map(|(counter, target, counts, by_hand)| Grant {
         epoch: Epoch {
@@ -367,6 +368,7 @@ fn build(ordinal: u32, past: &Past) -> Member {
         target: Ordinal(target),
         counts,
         by_hand,
+        handover: None,
     });
     if past.aof && has_data && memory.held.is_none() {
         member = with_aof(member);
@@ -506,6 +508,7 @@ fn play(scene: &Scene, members: &mut [Member], me: u32) {
                 target,
                 counts: *counts,
                 by_hand: *by_hand,
+                handover: None,
             });
         }
         Scene::Led(master) => {

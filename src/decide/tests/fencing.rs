@@ -58,6 +58,7 @@ pub(super) fn rows(table: &mut Table) {
         m.intent = Some(Intent {
             epoch: epoch(2),
             run_id: "run-1".to_owned(),
+            armed: None,
         });
     });
     table.row(

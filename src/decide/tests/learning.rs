@@ -201,6 +201,7 @@ fn the_status_document() {
                 target: Ordinal(2),
                 counts: true,
                 by_hand: false,
+                handover: None,
             });
         });
     let document = serde_json::to_string_pretty(&member.report()).expect("JSON");

@@ -41,6 +41,7 @@ fn member(ordinal: u32, role: Role, counter: u64, seen: u64) -> Member {
         last_epoch: None,
         unfinished: false,
         terminating: false,
+        gone: false,
         epoch: Some(epoch(counter)),
         epoch_seen: Some(epoch(seen)),
         master: None,
@@ -53,6 +54,8 @@ fn member(ordinal: u32, role: Role, counter: u64, seen: u64) -> Member {
             grant: None,
             intent: None,
             closed: None,
+            took_over_from: None,
+            away_from: None,
         },
         replication: ReplicationReport {
             id: None,

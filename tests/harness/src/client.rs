@@ -25,8 +25,22 @@ impl Conn {
         Self::open_as(address, None, password)
     }
 
+    /// Connects as applications do that try one member after the other.
+    pub fn open_quickly(address: IpAddr, password: Option<&str>) -> Result<Self> {
+        Self::open_within(address, None, password, Duration::from_millis(500))
+    }
+
     /// Connects as some user.
     pub fn open_as(address: IpAddr, user: Option<&str>, password: Option<&str>) -> Result<Self> {
+        Self::open_within(address, user, password, LIMIT)
+    }
+
+    fn open_within(
+        address: IpAddr,
+        user: Option<&str>,
+        password: Option<&str>,
+        limit: Duration,
+    ) -> Result<Self> {
         let mut login = RedisConnectionInfo::default().set_skip_set_lib_name();
         if let Some(user) = user {
             login = login.set_username(user);
@@ -38,7 +52,7 @@ impl Conn {
             let info = ConnectionAddr::Tcp(address.to_string(), PORT)
                 .into_connection_info()?
                 .set_redis_settings(login);
-            let connection = Client::open(info)?.get_connection_with_timeout(LIMIT)?;
+            let connection = Client::open(info)?.get_connection_with_timeout(limit)?;
             connection.set_read_timeout(Some(LIMIT))?;
             connection.set_write_timeout(Some(LIMIT))?;
             Ok(connection)

@@ -21,6 +21,7 @@ pub mod process;
 pub mod sandbox;
 pub mod set;
 pub mod wait;
+pub mod writers;
 
 pub use client::Conn;
 pub use http::Status;
@@ -29,3 +30,4 @@ pub use observer::Observer;
 pub use process::Process;
 pub use set::{Builder, Set};
 pub use wait::wait_until;
+pub use writers::{Manner, Writers, Written};

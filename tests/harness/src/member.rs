@@ -32,6 +32,7 @@ pub struct Member {
     sidecar: Option<Process>,
     server: Option<Process>,
     incarnation: u32,
+    other_server: Option<PathBuf>,
     sandbox: Sandbox,
     shared: Rc<Shared>,
 }
@@ -66,6 +67,7 @@ impl Member {
             sidecar: None,
             server: None,
             incarnation: 1,
+            other_server: None,
             sandbox,
             shared,
         })
@@ -201,10 +203,16 @@ impl Member {
 
     /// Starts the sidecar, without waiting for it.
     pub fn start_sidecar(&mut self) -> Result<()> {
+        self.start_sidecar_with(&[])
+    }
+
+    /// The same, with more in its environment.
+    pub fn start_sidecar_with(&mut self, environment: &[(&str, &str)]) -> Result<()> {
         let mut command = self.podzero(&["sidecar"]);
         for (name, value) in &self.shared.sidecar_environment {
             command.env(name, value);
         }
+        command.envs(environment.iter().copied());
         let name = format!("{} sidecar", self.pod());
         self.sidecar = Some(Process::start(&name, &mut command, &self.log("sidecar"))?);
         Ok(())
@@ -215,9 +223,16 @@ impl Member {
         self.start_server_with(&["/run/podzero/conf/redis.conf"])
     }
 
+    /// From its next start on the server is one of another version: a part of the tests' cache.
+    pub fn use_server(&mut self, part: &str) -> Result<()> {
+        self.other_server = Some(crate::set::server_binary_of(part)?);
+        Ok(())
+    }
+
     /// Starts the server with other arguments.
     pub fn start_server_with(&mut self, arguments: &[&str]) -> Result<()> {
-        let mut command = self.sandbox.command(&self.shared.server, None);
+        let server = self.other_server.as_ref().unwrap_or(&self.shared.server);
+        let mut command = self.sandbox.command(server, None);
         command.args(arguments);
         let name = format!("{} server", self.pod());
         self.server = Some(Process::start(&name, &mut command, &self.log("server"))?);

@@ -75,12 +75,16 @@ pub struct Set {
 
 /// The server binary of the version under test.
 pub fn server_binary() -> Result<PathBuf> {
-    let part = env::var("PODZERO_TEST_SERVER").unwrap_or_else(|_| "redis-7.0".to_owned());
+    server_binary_of(&env::var("PODZERO_TEST_SERVER").unwrap_or_else(|_| "redis-7.0".to_owned()))
+}
+
+/// The server binary of one of the parts.
+pub fn server_binary_of(part: &str) -> Result<PathBuf> {
     let cache = env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
         .context("neither XDG_CACHE_HOME nor HOME is set")?;
-    let binary = cache.join("podzero").join(&part).join("bin/redis-server");
+    let binary = cache.join("podzero").join(part).join("bin/redis-server");
     ensure!(
         binary.exists(),
         "{} is missing; run: tests/parts/get {part}",
@@ -330,6 +334,11 @@ impl Set {
         };
         wait_until("one master, everybody else its ready replica", SOON, look)
             .with_context(|| self.describe())
+    }
+
+    /// The servers' password.
+    pub fn password(&self) -> Option<&str> {
+        self.shared.password.as_deref()
     }
 
     /// Begins to look for two masters among today's members.

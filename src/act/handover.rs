@@ -1,0 +1,237 @@
+//! The steps of a handover that wait for the other server. Each wait is bounded: the loop takes a new
+//! snapshot in between, and comes back.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::{ActError, hold};
+use crate::clock::{self, Time};
+use crate::decide::handover::{Verdict, judge};
+use crate::observe::info::{ServerInfo, ServerRole};
+use crate::observe::local::LocalServer;
+use crate::observe::redis::{Connection, Login, ServerError};
+use crate::report::Intent;
+use crate::state_file::{Memory, Raised, StateFile};
+use crate::topology::Ordinal;
+
+/// How long one action may look at two servers before peers are asked again. Well within the validity
+/// of a grant, and longer than the other side needs to look at a peer that does not answer.
+const SLICE: Duration = Duration::from_secs(2);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(1);
+/// How long writes may be stopped for a replica that does not come even.
+const STOPPED: Duration = Duration::from_secs(2);
+/// What the other server may take to answer.
+const LIMIT: Duration = Duration::from_millis(900);
+
+/// So much a replica may have to receive from the fenced server, in bytes: a slow one takes that in a few
+/// reads.
+const NEAR: u64 = 64 << 10;
+
+/// The setting that stops writes before a fence.
+const MIN_REPLICAS: &str = "min-replicas-to-write";
+/// More replicas than anybody has.
+const NEVER: &str = "1000000";
+
+/// The other server: one connection, kept while the same one is asked.
+pub struct There {
+    login: Login,
+    connection: Option<Connection>,
+}
+
+impl There {
+    /// Not connected yet.
+    pub fn new(login: Login) -> Self {
+        Self {
+            login,
+            connection: None,
+        }
+    }
+
+    /// Connects ahead of time, so that no connecting lies in the gap.
+    pub async fn reach(&mut self, address: SocketAddr) -> Result<(), ServerError> {
+        if self
+            .connection
+            .as_ref()
+            .is_none_or(|c| c.address() != address)
+        {
+            self.connection = None;
+            let opened = Connection::open(address, &self.login, LIMIT, None).await?;
+            self.connection = Some(opened);
+        }
+        Ok(())
+    }
+
+    async fn info(&mut self, address: SocketAddr) -> Result<ServerInfo, ServerError> {
+        self.reach(address).await?;
+        let Some(connection) = &mut self.connection else {
+            return Err(ServerError::Refused { address });
+        };
+        let info = connection.info().await;
+        if info.is_err() {
+            self.connection = None;
+        }
+        info
+    }
+
+    /// The connection is not needed any more.
+    pub fn leave(&mut self) {
+        self.connection = None;
+    }
+}
+
+async fn here(server: &mut LocalServer) -> Result<ServerInfo, ActError> {
+    let connection = server.connection().ok_or(ActError::ConnectionChanged)?;
+    let info = connection.info().await;
+    if info.as_ref().is_err_and(ServerError::outcome_is_unknown) {
+        server.drop_connection();
+    }
+    Ok(info?)
+}
+
+/// Looks until the local server has everything that the fenced one has, and promotes it then.
+pub(super) async fn take_over(
+    address: SocketAddr,
+    deadline: Time,
+    me: Ordinal,
+    memory: &mut Memory,
+    file: &mut StateFile,
+    server: &mut LocalServer,
+    there: &mut There,
+) -> Result<(), ActError> {
+    let Some(intent) = memory.intent.clone() else {
+        return Ok(());
+    };
+    let Some(armed) = intent.armed.clone() else {
+        return Ok(());
+    };
+    let begun = clock::now();
+    while clock::now().since(begun) < SLICE {
+        let theirs = there.info(address).await?;
+        let ours = here(server).await?;
+        match judge(&intent, &armed, &theirs, &ours) {
+            Verdict::Wait => tokio::time::sleep(PAUSE).await,
+            Verdict::Promoted => return done(&intent, me, memory, file),
+            Verdict::Promote => {
+                crate::fault::at("promoting");
+                if clock::now() >= deadline {
+                    return Err(ActError::TooLate);
+                }
+                let connection = server.connection().ok_or(ActError::ConnectionChanged)?;
+                let promoted = connection.promote().await;
+                crate::fault::at("promoted");
+                match promoted {
+                    // Not told in time: the next turn looks again at what it became.
+                    Ok(()) if clock::now() >= deadline => return Err(ActError::DoneTooLate),
+                    Ok(()) => return done(&intent, me, memory, file),
+                    Err(error) => {
+                        server.drop_connection();
+                        return Err(error.into());
+                    }
+                }
+            }
+            Verdict::Decline(why) => {
+                tracing::warn!(epoch = %intent.epoch, why, "the handover is declined");
+                if ours.role == ServerRole::Master {
+                    super::fence(server).await?;
+                }
+                memory.intent = None;
+                memory.closed = memory.closed.max(Some(intent.epoch));
+                return Ok(file.save(memory)?);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn done(
+    intent: &Intent,
+    me: Ordinal,
+    memory: &mut Memory,
+    file: &mut StateFile,
+) -> Result<(), ActError> {
+    hold(memory, me, intent.epoch, &intent.run_id);
+    if let (Some(held), Some(armed)) = (&mut memory.held, &intent.armed) {
+        held.took_over_from = Some(armed.handover.run_id.clone());
+        held.away_from.clone_from(&armed.handover.away_from);
+    }
+    Ok(file.save(memory)?)
+}
+
+/// Fences once a replica is close behind, and says whether that was so. Writes go on until then.
+pub(super) async fn fence_when_near(
+    address: SocketAddr,
+    run_id: &str,
+    server: &mut LocalServer,
+    there: &mut There,
+) -> Result<bool, ActError> {
+    let begun = clock::now();
+    while clock::now().since(begun) < SLICE {
+        let theirs = there.info(address).await?;
+        let ours = here(server).await?;
+        let near = theirs.offset + NEAR >= ours.offset;
+        if theirs.run_id == run_id && theirs.id == ours.id && near {
+            super::fence(server).await?;
+            return Ok(true);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(false)
+}
+
+/// Stops writes, waits until a replica has everything, and fences then. When it takes too long, the
+/// handover is called off: writes come back with the next turn.
+pub(super) async fn fence_when_even(
+    address: SocketAddr,
+    run_id: &str,
+    memory: &mut Memory,
+    file: &mut StateFile,
+    server: &mut LocalServer,
+    there: &mut There,
+) -> Result<(), ActError> {
+    there.reach(address).await?;
+    if memory.raised.is_none() {
+        let connection = server.connection().ok_or(ActError::ConnectionChanged)?;
+        let before = connection.config_get(MIN_REPLICAS).await?;
+        let run_id = memory.run_id.clone().unwrap_or_default();
+        memory.raised = Some(Raised {
+            run_id,
+            before: before.unwrap_or_else(|| "0".to_owned()),
+        });
+        file.save(memory)?;
+    }
+    crate::fault::at("stopping");
+    let connection = server.connection().ok_or(ActError::ConnectionChanged)?;
+    connection.config_set(MIN_REPLICAS, NEVER).await?;
+    crate::fault::at("stopped");
+    let begun = clock::now();
+    while clock::now().since(begun) < STOPPED {
+        let ours = here(server).await?;
+        let theirs = there.info(address).await;
+        if theirs.is_ok_and(|theirs| {
+            theirs.run_id == run_id && theirs.id == ours.id && theirs.offset == ours.offset
+        }) {
+            return super::fence(server).await;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    if let Some(handover) = memory.grant.as_mut().and_then(|g| g.handover.as_mut()) {
+        handover.cancelled = true;
+    }
+    file.save(memory)?;
+    Err(ActError::NotEven)
+}
+
+/// Gives the raised setting its value back.
+pub(super) async fn lower(
+    memory: &mut Memory,
+    file: &mut StateFile,
+    server: &mut LocalServer,
+) -> Result<(), ActError> {
+    if let Some(raised) = &memory.raised {
+        let connection = server.connection().ok_or(ActError::ConnectionChanged)?;
+        connection.config_set(MIN_REPLICAS, &raised.before).await?;
+    }
+    memory.raised = None;
+    Ok(file.save(memory)?)
+}

@@ -1,0 +1,483 @@
+//! The master role moves on purpose: no acknowledged write is lost, nobody sees two masters, and the
+//! caller is told the truth.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use harness::{Manner, Set, Writers};
+
+use crate::{all_have, connect, repetitions, set, write_everywhere};
+
+/// Applications that write now and then, with large values among it.
+pub(crate) fn gentle() -> Manner {
+    Manner {
+        pause: Duration::from_millis(1),
+        large: Some(2000),
+    }
+}
+
+/// Applications that write as fast as they can.
+pub(crate) fn flat_out() -> Manner {
+    Manner {
+        pause: Duration::ZERO,
+        large: None,
+    }
+}
+
+pub(crate) fn writers(set: &Set, count: usize, manner: &Manner) -> Writers {
+    let addresses: Vec<_> = set.members().iter().map(harness::Member::address).collect();
+    Writers::start(&addresses, set.password(), count, manner)
+}
+
+/// Full copies that were made since the servers started.
+pub(crate) fn full_copies(set: &Set) -> Result<u64> {
+    let copies = |m: &harness::Member| Ok(m.info()?.number("sync_full"));
+    set.members().iter().map(copies).sum()
+}
+
+/// Runs a command in a pod; its exit code and what it said.
+pub(crate) fn podzero(set: &Set, ordinal: usize, words: &[&str]) -> Result<(i32, String)> {
+    let done = set.member(ordinal).podzero(words).output()?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let said = text(&done.stdout) + &text(&done.stderr);
+    Ok((done.status.code().context("killed")?, said))
+}
+
+#[test]
+fn core_s30_handovers_in_a_row_lose_nothing() -> Result<()> {
+    let set = set().start()?;
+    let (observer, writers) = (set.observe(), writers(&set, 4, &gentle()));
+    let copies = full_copies(&set)?;
+    let mut gaps = Vec::new();
+    for round in 0..repetitions(10, 50) {
+        let master = set.converge()?;
+        writers.take();
+        let to = format!("redis-{}", (master + 1) % 3);
+        let (code, said) = podzero(&set, master, &["failover", "--to", &to])?;
+        ensure!(
+            code == 0,
+            "round {round}: {code}: {said}\n{}",
+            set.describe()
+        );
+        ensure!(said.contains("with every write"), "{said}");
+        gaps.push(writers.take().gap);
+    }
+    let master = set.converge()?;
+    let written = writers.finish(set.member(master).address())?;
+    observer.finish()?;
+    gaps.sort();
+    println!("{written:?}, gaps {gaps:?}");
+    let now = full_copies(&set)?;
+    ensure!(
+        now == copies,
+        "{now} full copies instead of {copies}: {}",
+        set.describe()
+    );
+    Ok(())
+}
+
+/// A replica that receives nothing for a while: the one ahead is chosen.
+#[test]
+fn s32_a_replica_that_is_behind_is_passed_over() -> Result<()> {
+    let set = set().start()?;
+    let large = Manner {
+        large: Some(1000),
+        ..gentle()
+    };
+    let writers = writers(&set, 2, &large);
+    let copies = full_copies(&set)?;
+    let before = set.member(0).info()?.number("master_repl_offset");
+    set.member(1).server()?.pause()?;
+    set.wait_for("pod-1 is behind", || {
+        let now = set.member(0).info()?.number("master_repl_offset");
+        ensure!(now > before + (2 << 20), "not enough was written");
+        Ok(())
+    })?;
+    let (code, said) = podzero(&set, 0, &["failover"])?;
+    ensure!(code == 0, "{code}: {said}");
+    ensure!(said.contains("redis-2 is the master"), "{said}");
+    set.member(1).server()?.resume()?;
+    let master = set.converge()?;
+    writers.finish(set.member(master).address())?;
+    let now = full_copies(&set)?;
+    ensure!(
+        now == copies,
+        "{now} full copies instead of {copies} {}",
+        set.describe()
+    );
+    Ok(())
+}
+
+/// S35: the hook runs when there is nothing left to do.
+#[test]
+fn s35_the_hook_returns_at_once_when_there_is_nothing_to_do() -> Result<()> {
+    let mut set = set().members(1).start()?;
+    let (code, said) = podzero(&set, 0, &["prestop"])?;
+    ensure!(
+        code == 0 && said.contains("no other member"),
+        "{code}: {said}"
+    );
+    set.member_mut(0).kill_server()?;
+    let (code, said) = podzero(&set, 0, &["prestop"])?;
+    ensure!(code == 0 && said.contains("gone already"), "{code}: {said}");
+    set.member_mut(0).kill_sidecar()?;
+    let (code, said) = podzero(&set, 0, &["prestop"])?;
+    ensure!(
+        code == 5 && said.contains("is it running"),
+        "{code}: {said}"
+    );
+    Ok(())
+}
+
+/// S37: the hook returns only when the other one is the master, and the role stays away from a pod
+/// that is being stopped.
+#[test]
+fn core_s37_the_hook_returns_when_another_one_is_the_master() -> Result<()> {
+    let mut set = set().start()?;
+    let (observer, writers) = (set.observe(), writers(&set, 2, &gentle()));
+    let (code, said) = podzero(&set, 0, &["prestop"])?;
+    let masters = set.masters();
+    ensure!(code == 0 && masters == [1], "{code}: {masters:?} {said}");
+    ensure!(said.contains("with every write"), "{said}");
+    let status = set.member(0).status()?.0;
+    ensure!(
+        status["terminating"] == true && status["ready"] == false,
+        "{status}"
+    );
+    // A second call has nothing to hand over any more.
+    let (code, said) = podzero(&set, 0, &["prestop"])?;
+    ensure!(
+        code == 0 && said.contains("not the master"),
+        "{code}: {said}"
+    );
+    set.member_mut(0).delete()?;
+    set.member(0).publish_name();
+    set.member_mut(0).start()?;
+    set.wait_for("the role is home again", || {
+        ensure!(set.converge()? == 0, "it is not");
+        Ok(())
+    })?;
+    observer.finish()?;
+    writers.finish(set.member(0).address())?;
+    Ok(())
+}
+
+/// A replica lets its clients leave, and does not become the master meanwhile.
+#[test]
+fn a_replica_that_is_stopped_lets_clients_leave() -> Result<()> {
+    let set = set().sidecar_env("PODZERO_DRAIN", "1s").start()?;
+    let (code, said) = podzero(&set, 1, &["prestop"])?;
+    ensure!(code == 0 && said.contains("not ready"), "{code}: {said}");
+    ensure!(set.member(1).get("/readyz")?.code == 503, "it is ready");
+    let (code, said) = podzero(&set, 0, &["failover", "--to", "redis-1"])?;
+    ensure!(
+        code == 3 && said.contains("is being stopped"),
+        "{code}: {said}"
+    );
+    ensure!(set.masters() == [0], "{:?}", set.masters());
+    Ok(())
+}
+
+/// Two pods are drained at once: the third one leads.
+#[test]
+fn two_that_are_stopped_at_once_leave_the_third() -> Result<()> {
+    let set = set().start()?;
+    let writers = writers(&set, 2, &gentle());
+    let one = set.member(1).podzero(&["prestop"]).spawn()?;
+    let (code, said) = podzero(&set, 0, &["prestop"])?;
+    let two = { one }.wait_with_output()?;
+    ensure!(code == 0 && two.status.success(), "{code}: {said}");
+    ensure!(set.masters() == [2], "{:?}: {said}", set.masters());
+    writers.finish(set.member(2).address())?;
+    Ok(())
+}
+
+/// `failover --to` keeps the role there; `failover --to` pod-0 ends that.
+#[test]
+fn a_role_that_was_sent_away_stays_away() -> Result<()> {
+    let mut set = set().start()?;
+    let (code, said) = podzero(&set, 0, &["failover", "--to", "redis-2"])?;
+    ensure!(code == 0, "{code}: {said}");
+    set.converge()?;
+    set.stays_as_it_is(Duration::from_secs(14))?;
+    let (code, said) = podzero(&set, 1, &["failover", "--to", "redis-1"])?;
+    ensure!(
+        code == 3 && said.contains("run podzero failover there"),
+        "{code}: {said}"
+    );
+    let (code, said) = podzero(&set, 2, &["failover", "--to", "redis-2"])?;
+    ensure!(code == 7 && said.contains("already"), "{code}: {said}");
+    let (code, said) = podzero(&set, 2, &["failover", "--to", "other-0"])?;
+    ensure!(
+        code == 4 && said.contains("not a pod of the set"),
+        "{code}: {said}"
+    );
+    // Pod-0 is another one after a restart of its server: the role goes home.
+    set.member_mut(0).kill_server()?;
+    set.member_mut(0).start_server()?;
+    set.wait_for("the role is home", || {
+        ensure!(set.masters() == [0], "{:?}", set.masters());
+        Ok(())
+    })
+}
+
+/// The sidecar of a server is told to end: it hands over only where that was asked for.
+#[test]
+fn sigterm_hands_over_where_that_was_asked_for() -> Result<()> {
+    let mut set = set().env("PODZERO_HANDOVER_ON_SIGTERM", "true").start()?;
+    let writers = writers(&set, 2, &gentle());
+    set.member(0)
+        .sidecar()?
+        .terminate(Duration::from_secs(20))?;
+    ensure!(
+        set.masters() == [1],
+        "{:?} {}",
+        set.masters(),
+        set.describe()
+    );
+    set.member_mut(0).start_sidecar()?;
+    set.converge()?;
+    writers.finish(set.member(1).address())?;
+    Ok(())
+}
+
+/// S40: a client that keeps its connection through a switch is closed, and writes at once elsewhere.
+#[test]
+fn s40_clients_of_the_old_master_are_closed() -> Result<()> {
+    let set = set().start()?;
+    let mut idle = set.member(0).connect()?;
+    idle.tell("SET a 1")?;
+    let (code, said) = podzero(&set, 0, &["failover"])?;
+    ensure!(code == 0, "{code}: {said}");
+    let answer = idle.tell("GET a").err().map(|e| format!("{e:#}"));
+    let answer = answer.unwrap_or_default();
+    ensure!(
+        !answer.is_empty() && !answer.contains("READONLY"),
+        "still connected: {answer:?}"
+    );
+    set.member(1).connect()?.tell("SET a 2")
+}
+
+/// S46: one replica is left after the switch, and the master wants one.
+#[test]
+fn s46_min_replicas_goes_on_after_a_switch() -> Result<()> {
+    let mut set = set().members(2).base("min-replicas-to-write 1").start()?;
+    let (code, said) = podzero(&set, 0, &["failover", "--to", "redis-1"])?;
+    ensure!(code == 0, "{code}: {said}");
+    set.wait_for("writes go on", || set.member(1).connect()?.tell("SET a 1"))?;
+    set.member_mut(0).kill()?;
+    set.wait_for("writes are refused without a replica", || {
+        let refused = set.member(1).connect()?.tell("SET a 2");
+        ensure!(refused.is_err(), "accepted");
+        Ok(())
+    })?;
+    let min = |o: usize| -> Result<String> {
+        let pair: Vec<String> = set
+            .member(o)
+            .connect()?
+            .ask("CONFIG GET min-replicas-to-write")?;
+        Ok(pair.get(1).cloned().unwrap_or_default())
+    };
+    ensure!(min(1)? == "1", "the setting is {}", min(1)?);
+    Ok(())
+}
+
+/// With a password, everything is the same.
+#[test]
+fn core_a_handover_with_a_password() -> Result<()> {
+    let set = set().password("it is a secret").start()?;
+    let (observer, writers) = (set.observe(), writers(&set, 4, &gentle()));
+    let (code, said) = podzero(&set, 0, &["failover"])?;
+    ensure!(code == 0, "{code}: {said}");
+    let master = set.converge()?;
+    observer.finish()?;
+    writers.finish(set.member(master).address())?;
+    Ok(())
+}
+
+/// Over TCP only with the token.
+#[test]
+fn prestop_over_tcp_needs_its_token() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let token = folder.path().join("token");
+    std::fs::write(&token, "let me in\n")?;
+    let set = set()
+        .sidecar_env("PODZERO_PRESTOP_TOKEN_FILE", &token.to_string_lossy())
+        .start()?;
+    let call = |token: Option<&str>| -> Result<String> {
+        let url = format!("http://{}:8379/prestop", set.member(0).address());
+        let header = format!("Authorization: Bearer {}", token.unwrap_or_default());
+        set.member(1)
+            .run("curl", &["-s", "-w", " %{http_code}", "-H", &header, &url])
+    };
+    for wrong in [None, Some("let me"), Some("let me in please")] {
+        let said = call(wrong)?;
+        ensure!(
+            said.ends_with("403") && !said.contains("let me in"),
+            "{said}"
+        );
+    }
+    let said = call(Some("let me in"))?;
+    ensure!(
+        said.ends_with("200") && said.contains("with every write"),
+        "{said}"
+    );
+    ensure!(set.masters() == [1], "{:?}", set.masters());
+    Ok(())
+}
+
+/// A second caller joins the first; a caller that hangs up changes nothing.
+#[test]
+fn a_handover_is_one_for_all_callers() -> Result<()> {
+    let set = set().start()?;
+    let writers = writers(&set, 4, &flat_out());
+    let mut hangs_up = set.member(0).podzero(&["prestop"]).spawn()?;
+    hangs_up.kill()?;
+    hangs_up.wait()?;
+    let callers: Vec<_> = (0..3)
+        .map(|_| {
+            set.member(0)
+                .podzero(&["prestop"])
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+        })
+        .collect::<std::io::Result<_>>()?;
+    for caller in callers {
+        let done = caller.wait_with_output()?;
+        ensure!(done.status.success(), "{done:?}");
+    }
+    ensure!(set.masters() == [1], "{:?}", set.masters());
+    writers.finish(set.member(1).address())?;
+    Ok(())
+}
+
+/// S31: somebody gives FAILOVER while podzero hands over to another one.
+#[test]
+fn s31_a_failover_by_hand_at_the_same_time_has_one_winner() -> Result<()> {
+    if crate::is_redis_6() {
+        // It has no FAILOVER (6.2).
+        return Ok(());
+    }
+    let set = set().start()?;
+    for round in 0..repetitions(4, 20) {
+        let master = set.converge()?;
+        let writers = writers(&set, 2, &flat_out());
+        let (one, two) = ((master + 1) % 3, (master + 2) % 3);
+        let ours = set
+            .member(master)
+            .podzero(&["failover", "--to", &set.member(one).pod()])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()?;
+        let to = set.member(two).address();
+        harness::wait::pause(Duration::from_millis(13 * u64::try_from(round)?));
+        // Refused or not: there is one winner.
+        let _ = connect(&set, master)?.tell(&format!("FAILOVER TO {to} 6379 TIMEOUT 1000"));
+        { ours }.wait_with_output()?;
+        let winner = set.converge().with_context(|| format!("round {round}"))?;
+        writers
+            .finish(set.member(winner).address())
+            .with_context(|| format!("round {round} {}", set.describe()))?;
+    }
+    Ok(())
+}
+
+/// S36: every pod is restarted in turn, as a rolling update does, with clients at 100 requests a
+/// second each.
+#[test]
+fn core_s36_a_rolling_restart_loses_nothing() -> Result<()> {
+    let mut set = set().sidecar_env("PODZERO_DRAIN", "500ms").start()?;
+    let at_100 = Manner {
+        pause: Duration::from_millis(10),
+        large: None,
+    };
+    let (observer, writers) = (set.observe(), writers(&set, 4, &at_100));
+    let copies = full_copies(&set)?;
+    for ordinal in [2, 1, 0] {
+        let (code, said) = podzero(&set, ordinal, &["prestop"])?;
+        ensure!(code == 0, "redis-{ordinal}: {code}: {said}");
+        set.member_mut(ordinal).delete()?;
+        set.member(ordinal).publish_name();
+        set.member_mut(ordinal).start()?;
+        set.converge()?;
+    }
+    let master = set.converge()?;
+    let written = writers.finish(set.member(master).address())?;
+    observer.finish()?;
+    println!("{written:?}");
+    let now = full_copies(&set)?;
+    ensure!(now <= copies, "{now} full copies: {}", set.describe());
+    Ok(())
+}
+
+/// A replica of a newer version is not made the master while others must read its copies.
+#[test]
+fn members_of_several_versions_hand_over_to_one_that_all_can_read() -> Result<()> {
+    let mut set = set().make()?;
+    for (ordinal, part) in [(0, "redis-7.0"), (1, "redis-8.0"), (2, "redis-7.0")] {
+        set.member_mut(ordinal).use_server(part)?;
+    }
+    set.start_all()?;
+    let writers = writers(&set, 2, &gentle());
+    set.converge()?;
+    let (code, said) = podzero(&set, 0, &["failover"])?;
+    ensure!(
+        code == 0 && said.contains("redis-2 is the master"),
+        "{code}: {said}"
+    );
+    set.converge()?;
+    writers.finish(set.member(2).address())?;
+    Ok(())
+}
+
+/// Kubernetes calls the hook for a container that it starts again in the same pod, too.
+#[test]
+fn a_server_that_is_started_again_ends_the_stop() -> Result<()> {
+    let mut set = set().sidecar_env("PODZERO_DRAIN", "100ms").start()?;
+    let (code, said) = podzero(&set, 1, &["prestop"])?;
+    ensure!(code == 0, "{code}: {said}");
+    ensure!(set.member(1).get("/readyz")?.code == 503, "it is ready");
+    set.member_mut(1).kill_server()?;
+    set.member_mut(1).start_server()?;
+    set.converge()?;
+    Ok(())
+}
+
+/// The whole set is deleted at once: nobody waits for anybody.
+#[test]
+fn a_set_that_is_deleted_as_a_whole_ends_soon() -> Result<()> {
+    let set = set()
+        .env("PODZERO_GRACE", "600s")
+        .sidecar_env("PODZERO_DRAIN", "1s")
+        .start()?;
+    write_everywhere(&set, 0, "kept", 50)?;
+    // In half of the grace, which a hook could wait, the test would have been ended long before.
+    let callers: Vec<_> = (0..3)
+        .map(|ordinal| {
+            let mut command = set.member(ordinal).podzero(&["prestop"]);
+            command.stdout(std::process::Stdio::piped()).spawn()
+        })
+        .collect::<std::io::Result<_>>()?;
+    for caller in callers {
+        let done = caller.wait_with_output()?;
+        ensure!(done.status.success(), "{done:?}");
+    }
+    all_have(&set, "kept", 50)
+}
+
+/// A member that answers nobody makes no gap longer: the others do not wait for it in between.
+#[test]
+fn a_silent_member_does_not_lengthen_the_gap() -> Result<()> {
+    let set = set().start()?;
+    let writers = writers(&set, 2, &flat_out());
+    set.member(2).server()?.pause()?;
+    set.member(2).sidecar()?.pause()?;
+    let (code, said) = podzero(&set, 0, &["failover", "--to", "redis-1"])?;
+    ensure!(code == 0, "{code}: {said}");
+    set.member(2).server()?.resume()?;
+    set.member(2).sidecar()?.resume()?;
+    let master = set.converge()?;
+    println!("{:?}: {said}", writers.take().gap);
+    writers.finish(set.member(master).address())?;
+    Ok(())
+}
