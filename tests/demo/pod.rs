@@ -67,6 +67,7 @@ impl Pod {
             .env("PODZERO_REDIS_HOST", &address)
             .env("PODZERO_DNS_SERVER", shared.dns.to_string())
             .env("PODZERO_HTTP", format!("{address}:8379"))
+            .env("PODZERO_DRAIN", "500ms")
             .env("PODZERO_SOCKET", self.socket(shared))
             .env("PODZERO_CONF", folder.join("conf/redis.conf"))
             .env("PODZERO_DATA_DIR", folder.join("data"))
@@ -130,6 +131,11 @@ impl Pod {
             .take()
             .map_or(Ok(()), |sidecar| sidecar.kill())?;
         self.kill_server()
+    }
+
+    /// What Kubernetes runs before it stops the pod's server; gives what it said.
+    pub(crate) fn prestop(&self, shared: &Shared) -> Result<String> {
+        harness::process::run(&mut self.podzero(shared, "prestop"))
     }
 
     /// The volume is gone.
