@@ -82,7 +82,7 @@ pub(crate) fn figure() -> Result<Figure> {
     })
 }
 
-fn start_sentinel(set: &mut Set, ordinal: usize, master: usize) -> Result<()> {
+pub(crate) fn start_sentinel(set: &mut Set, ordinal: usize, master: usize) -> Result<()> {
     let master = set.member(master).address();
     let member = set.member_mut(ordinal);
     let file = member.path("sentinel.conf");
@@ -92,7 +92,7 @@ fn start_sentinel(set: &mut Set, ordinal: usize, master: usize) -> Result<()> {
     member.start_server_with(&[&file.to_string_lossy(), "--sentinel"])
 }
 
-fn knows_all(set: &Set, ordinal: usize) -> Result<()> {
+pub(crate) fn knows_all(set: &Set, ordinal: usize) -> Result<()> {
     let told: Vec<String> = set
         .member(ordinal)
         .connect()?

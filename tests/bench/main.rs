@@ -7,6 +7,7 @@
 //! Real processes in the harness's network, so: root, and the parts that `tests/run` fetches.
 
 mod binary;
+mod handover;
 mod idle;
 mod machine;
 mod probes;
@@ -27,8 +28,9 @@ const PODZERO: &str = env!("CARGO_BIN_EXE_podzero");
 type Named = (&'static str, fn() -> Result<Figure>);
 
 /// All figures, in the table's order.
-const FIGURES: [Named; 4] = [
+const FIGURES: [Named; 5] = [
     ("start", start::figure),
+    ("handover", handover::figure),
     ("idle", idle::figure),
     ("probes", probes::figure),
     ("binary", binary::figure),
