@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{ActError, hold};
 use crate::clock::{self, Time};
-use crate::decide::handover::{Verdict, judge};
+use crate::decide::handover::{Verdict, is_even, is_near, judge};
 use crate::observe::info::{ServerInfo, ServerRole};
 use crate::observe::local::LocalServer;
 use crate::observe::redis::{Connection, Login, ServerError};
@@ -23,10 +23,6 @@ const PAUSE: Duration = Duration::from_millis(1);
 const STOPPED: Duration = Duration::from_secs(2);
 /// What the other server may take to answer.
 const LIMIT: Duration = Duration::from_millis(900);
-
-/// So much a replica may have to receive from the fenced server, in bytes: a slow one takes that in a few
-/// reads.
-const NEAR: u64 = 64 << 10;
 
 /// The setting that stops writes before a fence.
 const MIN_REPLICAS: &str = "min-replicas-to-write";
@@ -169,8 +165,7 @@ pub(super) async fn fence_when_near(
     while clock::now().since(begun) < SLICE {
         let theirs = there.info(address).await?;
         let ours = here(server).await?;
-        let near = theirs.offset + NEAR >= ours.offset;
-        if theirs.run_id == run_id && theirs.id == ours.id && near {
+        if is_near(run_id, &ours, &theirs) {
             super::fence(server).await?;
             return Ok(true);
         }
@@ -208,9 +203,7 @@ pub(super) async fn fence_when_even(
     while clock::now().since(begun) < STOPPED {
         let ours = here(server).await?;
         let theirs = there.info(address).await;
-        if theirs.is_ok_and(|theirs| {
-            theirs.run_id == run_id && theirs.id == ours.id && theirs.offset == ours.offset
-        }) {
+        if theirs.is_ok_and(|theirs| is_even(run_id, &ours, &theirs)) {
             return super::fence(server).await;
         }
         tokio::time::sleep(PAUSE).await;

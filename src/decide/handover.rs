@@ -17,6 +17,10 @@ use crate::topology::{Epoch, Ordinal};
 /// has to reach it while nobody accepts writes.
 const FAR_BEHIND: u64 = 1 << 20;
 
+/// So much a replica may have to receive from the fenced server, in bytes: a slow one takes that in a few
+/// reads.
+const NEAR: u64 = 64 << 10;
+
 /// A report is up to a second old: a busy master is so much ahead of one that has caught up.
 const CAUGHT_UP: u64 = 16 << 20;
 
@@ -540,4 +544,17 @@ pub fn feeds_when_fenced(server: &ServerInfo) -> bool {
         || major
             .and_then(|m| m.parse::<u32>().ok())
             .is_some_and(|m| m >= 7)
+}
+
+/// Whether the replica that arms itself lacks so little of what is here that writes may stop for it.
+pub fn is_near(run_id: &str, here: &ServerInfo, there: &ServerInfo) -> bool {
+    there.run_id == run_id
+        && here.id.is_some()
+        && here.id == there.id
+        && there.offset.saturating_add(NEAR) >= here.offset
+}
+
+/// Whether it has all of it.
+pub fn is_even(run_id: &str, here: &ServerInfo, there: &ServerInfo) -> bool {
+    is_near(run_id, here, there) && here.offset == there.offset
 }

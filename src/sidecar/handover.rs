@@ -344,13 +344,16 @@ impl Run {
 
 /// Whether every other member is missing, or being stopped as well.
 fn nobody_stays(view: &View<'_>) -> bool {
-    // A name may be missing for a moment; whoever is attached is there.
-    let attached = !view.own.replication.replicas.is_empty();
-    view.snapshot.peers.values().all(|peer| match &peer.state {
-        PeerState::Missing => !attached,
+    // A name may be missing for a moment: whoever is attached is there. And DNS that does not say how
+    // many members there are does not say that there is none.
+    let peers = &view.snapshot.peers;
+    let none_else = view.own.replication.replicas.is_empty() && view.snapshot.names_known;
+    let gone = peers.values().all(|peer| match &peer.state {
+        PeerState::Missing => none_else,
         PeerState::Answered(report) => report.terminating,
         PeerState::ServerOnly(_) | PeerState::Silent(_) => false,
-    })
+    });
+    gone && (none_else || !peers.is_empty())
 }
 
 /// A handover takes a fraction of a second; one that waits for somebody needs no hurry.

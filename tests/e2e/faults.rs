@@ -16,6 +16,20 @@ struct Fault {
     step: &'static str,
 }
 
+/// Waits until a member's sidecar has died, or stopped, at its fault.
+pub(crate) fn fault_has_struck(set: &Set, of: usize) -> Result<()> {
+    set.wait_for("the fault", || {
+        let sidecar = set.member(of).sidecar()?;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", sidecar.pid()));
+        let state = stat
+            .ok()
+            .and_then(|s| s.rsplit_once(") ").map(|(_, s)| s.to_owned()));
+        let stopped = state.is_some_and(|s| s.starts_with(['T', 'Z']));
+        ensure!(stopped || !sidecar.is_running(), "it goes on");
+        Ok(())
+    })
+}
+
 /// Pod-0 hands over to pod-1 with a fault in between. `then` is done while the sidecar is away.
 /// Returns how many full copies were made.
 fn hand_over(fault: &Fault, then: impl FnOnce(&mut Set) -> Result<()>) -> Result<u64> {
@@ -39,17 +53,7 @@ fn hand_over(fault: &Fault, then: impl FnOnce(&mut Set) -> Result<()>) -> Result
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    set.wait_for("the fault", || {
-        let sidecar = set.member(fault.of).sidecar()?;
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", sidecar.pid()));
-        let state = stat
-            .ok()
-            .and_then(|s| s.rsplit_once(") ").map(|(_, s)| s.to_owned()));
-        let stopped = state.is_some_and(|s| s.starts_with(['T', 'Z']));
-        ensure!(stopped || !sidecar.is_running(), "it goes on");
-        Ok(())
-    })
-    .context(name.clone())?;
+    fault_has_struck(&set, fault.of).context(name.clone())?;
     then(&mut set)?;
     if fault.what == "kill" {
         set.member_mut(fault.of).start_sidecar()?;

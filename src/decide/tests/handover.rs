@@ -3,7 +3,7 @@
 use super::*;
 use crate::decide::Wish;
 use crate::decide::fixture::target as fixture_target;
-use crate::decide::handover::{Verdict, judge, target};
+use crate::decide::handover::{Verdict, is_even, is_near, judge, target};
 use crate::observe::info::ServerInfo;
 use crate::report::{Armed, Handover, Report};
 
@@ -544,4 +544,19 @@ fn it_is_promoted_at_equality_and_never_else() {
     assert_eq!(judged(&fenced(9), &promoted(9)), Verdict::Promoted);
     declines(&fenced(9), &promoted(8));
     declines(&info(master(0)), &promoted(9));
+}
+
+#[test]
+fn writes_stop_only_for_a_replica_that_is_close_behind() {
+    let here = info(data(0, 1 << 20).master());
+    let there = |behind: u64| info(replica(1, (1 << 20) - behind));
+    assert!(is_near("run-1", &here, &there(64 << 10)));
+    assert!(!is_near("run-1", &here, &there((64 << 10) + 1)));
+    assert!(!is_near("run-2", &here, &there(0)), "another run of it");
+    let other = info(Member::with_data(1, 1, 'b', 1 << 20));
+    assert!(!is_near("run-1", &here, &other), "another history");
+    let nothing = (info(Member::empty(0)), info(Member::empty(1)));
+    assert!(!is_near("run-1", &nothing.0, &nothing.1), "no history");
+    assert!(is_even("run-1", &here, &there(0)));
+    assert!(!is_even("run-1", &here, &there(1)));
 }
