@@ -136,11 +136,7 @@ pub async fn act(
             take_role(*epoch, run_id, *deadline, me, memory, file, server).await
         }
         Action::Adopt { epoch, run_id } => {
-            let away = memory.held.as_ref().and_then(|h| h.away_from.clone());
             hold(memory, snapshot.me, *epoch, run_id);
-            if let Some(held) = &mut memory.held {
-                held.away_from = away;
-            }
             Ok(file.save(memory)?)
         }
         Action::Follow {
@@ -247,15 +243,19 @@ fn snapshot_id(snapshot: &Snapshot, master: Ordinal) -> Option<crate::topology::
 
 fn hold(memory: &mut Memory, me: Ordinal, epoch: Epoch, run_id: &str) {
     memory.intent = None;
+    // The role came back from a handover that did not happen: home is where it was before.
+    let offered = memory.grant.take_if(|grant| grant.handover.is_some());
+    let away_from = match memory.held.take() {
+        Some(held) => held.away_from,
+        None => offered.and_then(|grant| grant.handover?.away_from),
+    };
     memory.held = Some(Held {
         epoch,
         run_id: run_id.to_owned(),
         id: None,
         took_over_from: None,
-        away_from: None,
+        away_from: away_from.filter(|_| me != Ordinal::ZERO),
     });
-    // The role came back from a handover that did not happen.
-    memory.grant = memory.grant.take().filter(|grant| grant.handover.is_none());
     memory.epoch_seen = memory.epoch_seen.max(Some(epoch));
     memory.holder = Some(me);
     memory.followed = None;

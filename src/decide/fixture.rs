@@ -161,7 +161,20 @@ impl Member {
     }
 
     pub(crate) fn report(&self) -> Report {
-        own_report(&identity(self.ordinal), &self.alone(), &self.memory)
+        announced(own_report(
+            &identity(self.ordinal),
+            &self.alone(),
+            &self.memory,
+        ))
+    }
+}
+
+/// What the loop fills in.
+pub(crate) fn announced(report: Report) -> Report {
+    let announced = Some(target(report.ordinal));
+    Report {
+        announced,
+        ..report
     }
 }
 
@@ -203,7 +216,7 @@ pub(crate) fn sees(me: &Member, others: &[&Member]) -> Snapshot {
 
 /// Decides on a snapshot as it stands: what was learnt before is in the memory already.
 pub(crate) fn decided(me: &Member, snapshot: &Snapshot, policy: &Policy) -> Decision {
-    let own = own_report(&identity(me.ordinal), snapshot, &me.memory);
+    let own = announced(own_report(&identity(me.ordinal), snapshot, &me.memory));
     decide(&View {
         snapshot,
         memory: &me.memory,

@@ -8,16 +8,10 @@
 use super::choice::{choose, newest_masters, visible_loss};
 use super::{
     Action, Decision, Local, PeerState, Reason, View, answers_for_its_data, handover, ordinal_of,
+    wait,
 };
 use crate::report::{Grant, Report, Role};
 use crate::topology::{Epoch, Ordinal};
-
-fn wait(reason: Reason) -> Decision {
-    Decision {
-        action: Action::Wait,
-        reasons: vec![reason],
-    }
-}
 
 fn quiet() -> Decision {
     Decision {

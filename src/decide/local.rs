@@ -1,23 +1,14 @@
 //! What this member's own server is told: fence, un-fence, follow, or nothing. Pure.
 
 use super::choice::visible_loss;
-use super::handover;
 use super::history::{Relation, epoch_among, knows_history_of, lost_tail, relation};
-use super::{Action, Decision, GRANT_VALID, Local, PeerState, Reason, View, answers_for_its_data};
+use super::{
+    Action, Decision, GRANT_VALID, Local, PeerState, Reason, View, act, adopt,
+    answers_for_its_data, handover, wait,
+};
 use crate::observe::info::{ServerInfo, ServerRole};
 use crate::report::{Grant, LinkState, Report, Role};
-use crate::topology::{Epoch, Ordinal};
-
-fn act(action: Action, reason: Reason) -> Decision {
-    Decision {
-        action,
-        reasons: vec![reason],
-    }
-}
-
-fn wait(reason: Reason) -> Decision {
-    act(Action::Wait, reason)
-}
+use crate::topology::Ordinal;
 
 /// What the own server is told.
 pub fn step(view: &View<'_>) -> Decision {
@@ -111,7 +102,7 @@ fn as_master(view: &View<'_>, server: &ServerInfo) -> Decision {
             },
         );
     }
-    match adoptable(view) {
+    match adopt::adoptable(view) {
         Ok(epoch) => act(
             Action::Adopt {
                 epoch,
@@ -150,82 +141,6 @@ fn hand_over(view: &View<'_>, server: &ServerInfo, grant: &Grant) -> Decision {
         }
         (Some(_) | None, _) => wait(reason),
     }
-}
-
-/// Whether a master that nobody granted may be taken as one: only when everybody who is expected was
-/// asked, nobody else is a master, and its history goes on from the newest.
-fn adoptable(view: &View<'_>) -> Result<Epoch, String> {
-    if view.snapshot.terminating {
-        return Err("this pod is being stopped".to_owned());
-    }
-    if view.memory.unfinished {
-        return Err("the data here is between two histories".to_owned());
-    }
-    if let Some((from, to)) = handover::under_way(view) {
-        let (from, to) = (view.pod(from), view.pod(to));
-        return Err(format!("{from} is handing the master role over to {to}"));
-    }
-    let expected = view.policy.replicas.unwrap_or(0);
-    let known = |o: Ordinal| o == view.snapshot.me || view.snapshot.peers.contains_key(&o);
-    if let Some(unasked) = (0..expected).map(Ordinal).find(|o| !known(*o)) {
-        return Err(format!("{} has not been asked yet", view.pod(unasked)));
-    }
-    for (ordinal, peer) in &view.snapshot.peers {
-        match &peer.state {
-            PeerState::Answered(report) if report.role == Role::Master => {
-                return Err(format!("{} is a master too", report.pod));
-            }
-            PeerState::Answered(report) if !answers_for_its_data(report.role) => {
-                return Err(format!(
-                    "the server of {} is {}",
-                    report.pod,
-                    report.role.as_str()
-                ));
-            }
-            PeerState::Answered(_) => {}
-            PeerState::ServerOnly(_) => {
-                return Err(format!(
-                    "the sidecar of {} does not answer",
-                    view.pod(*ordinal)
-                ));
-            }
-            PeerState::Missing => {
-                return Err(format!("the name of {} does not exist", view.pod(*ordinal)));
-            }
-            PeerState::Silent(why) => {
-                return Err(format!("{} does not answer: {why}", view.pod(*ordinal)));
-            }
-        }
-    }
-    let others: Vec<&Report> = view
-        .reports()
-        .filter(|r| r.ordinal != view.snapshot.me)
-        .collect();
-    let newest = others
-        .iter()
-        .filter_map(|r| r.epoch)
-        .max()
-        .max(view.memory.epoch);
-    for other in &others {
-        let matters = !other.empty && epoch_among(other, &others) >= newest;
-        if matters && relation(view.own, other) != Relation::Contains {
-            return Err(format!("{} has data that this member has not", other.pod));
-        }
-    }
-    if let Some(newest) = newest {
-        let own_line = view.own.replication.lineage.iter().any(|a| {
-            a.epoch == newest
-                && (view.own.replication.id.as_ref() == Some(&a.id)
-                    || view.own.replication.id2.as_ref() == Some(&a.id))
-        });
-        let shared = others
-            .iter()
-            .any(|o| o.epoch == Some(newest) && relation(view.own, o) == Relation::Contains);
-        if !own_line && !shared {
-            return Err(format!("its history does not go on from epoch {newest}"));
-        }
-    }
-    Ok(Epoch::after(view.newest_epoch(), view.snapshot.me))
 }
 
 /// A grant to us that counts: take it, or say why not.

@@ -12,9 +12,11 @@
 //! | [`choice`] | whose data the set goes on with |
 //! | [`grant`] | who may become the master (pod-0, or a person's word) |
 //! | [`handover`] | how the master hands the role to another member, both sides of it |
+//! | [`adopt`] | whether a master that nobody granted becomes one of a new epoch |
 //! | [`local`] | what this member's own server is told |
 //! | [`ready`] | whether probes may call this member ready |
 
+pub mod adopt;
 pub mod choice;
 pub mod grant;
 pub mod handover;
@@ -245,6 +247,17 @@ pub struct Decision {
     pub action: Action,
     /// Why this, or why nothing: the first concerns the action, the others what else waits.
     pub reasons: Vec<Reason>,
+}
+
+fn act(action: Action, reason: Reason) -> Decision {
+    Decision {
+        action,
+        reasons: vec![reason],
+    }
+}
+
+fn wait(reason: Reason) -> Decision {
+    act(Action::Wait, reason)
 }
 
 /// The set as one turn sees it: this member's own report beside those of its peers.

@@ -1,5 +1,8 @@
 //! The master hands the role over: both sides, and what the others make of it.
 
+mod giving;
+mod taking;
+
 use super::*;
 use crate::decide::Wish;
 use crate::decide::fixture::target as fixture_target;
@@ -7,17 +10,11 @@ use crate::decide::handover::{Verdict, is_even, is_near, judge, target};
 use crate::observe::info::ServerInfo;
 use crate::report::{Armed, Handover, Report};
 
-fn announced(member: &Member) -> Report {
-    let (host, port) = fixture_target(member.ordinal);
-    Report {
-        announced: Some((host, port)),
+fn answers(member: &Member) -> PeerState {
+    PeerState::Answered(Box::new(Report {
         ready: true,
         ..member.report()
-    }
-}
-
-fn answers(member: &Member) -> PeerState {
-    PeerState::Answered(Box::new(announced(member)))
+    }))
 }
 
 /// A linked replica of pod-0.
@@ -27,19 +24,24 @@ fn replica(ordinal: u32, offset: u64) -> Member {
 
 /// Pod-0 as a master to which the others are attached.
 fn leader() -> Member {
-    master(0).server(|s| {
-        s.replicas = (1..4)
-            .map(|ordinal| {
-                let (host, port) = fixture_target(Ordinal(ordinal));
-                ReplicaReport {
-                    host,
-                    port,
-                    state: "online".to_owned(),
-                    offset: 9,
-                }
-            })
-            .collect();
-    })
+    attached(master(0))
+}
+
+/// Everybody else is attached to it.
+fn attached(master: Member) -> Member {
+    let me = master.ordinal;
+    let others = (0..4).map(Ordinal).filter(|o| *o != me);
+    let replicas = others.map(|ordinal| {
+        let (host, port) = fixture_target(ordinal);
+        ReplicaReport {
+            host,
+            port,
+            state: "online".to_owned(),
+            offset: 9,
+        }
+    });
+    let replicas = replicas.collect();
+    master.server(|s| s.replicas = replicas)
 }
 
 fn handover(counts: bool, cancelled: bool) -> Grant {
@@ -92,314 +94,9 @@ fn looks(me: &Member, others: &[&Member], wish: Option<Wish>) -> Snapshot {
 }
 
 pub(super) fn rows(table: &mut Table) {
-    gives_rows(table);
-    stopped_rows(table);
-    declined_rows(table);
-    takes_rows(table);
-    armed_rows(table);
+    giving::rows(table);
+    taking::rows(table);
     others_rows(table);
-}
-
-fn gives_rows(table: &mut Table) {
-    let (me, b, c) = (leader(), replica(1, 9), replica(2, 9));
-    table.row(
-        "a wish becomes a grant",
-        &me,
-        looks(&me, &[&b, &c], Some(wish())),
-        "publish",
-        "handing_over",
-    );
-    let syncing = data(1, 9).replica_of(0, LinkState::Syncing);
-    table.row(
-        "but to nobody who is not linked",
-        &me,
-        looks(&me, &[&syncing], Some(wish())),
-        "wait",
-        "no_target",
-    );
-    let offered = gives(me.clone(), handover(false, false));
-    table.row(
-        "the master goes on until everybody has seen it",
-        &offered,
-        looks(&offered, &[&seen(b.clone(), 2), &c], Some(wish())),
-        "wait",
-        "handing_over",
-    );
-    table.row(
-        "then it counts",
-        &offered,
-        looks(
-            &offered,
-            &[&seen(b.clone(), 2), &seen(c.clone(), 2)],
-            Some(wish()),
-        ),
-        "publish",
-        "handing_over",
-    );
-    table.row(
-        "a wish that ended before keeps the role",
-        &offered,
-        looks(&offered, &[&seen(b.clone(), 2), &seen(c.clone(), 2)], None),
-        "adopt",
-        "grant_ends",
-    );
-    let counted = gives(me.clone(), handover(true, false));
-    table.row(
-        "the master goes on until the target is armed",
-        &counted,
-        looks(
-            &counted,
-            &[&seen(b.clone(), 2), &seen(c.clone(), 2)],
-            Some(wish()),
-        ),
-        "wait",
-        "handing_over",
-    );
-    table.row(
-        "and asks for it back when the wish ends before that",
-        &counted,
-        looks(&counted, &[&seen(b.clone(), 2), &seen(c.clone(), 2)], None),
-        "publish",
-        "handing_over",
-    );
-    table.row(
-        "an armed target is made room for (I4)",
-        &counted,
-        looks(
-            &counted,
-            &[&armed(b.clone()), &seen(c.clone(), 2)],
-            Some(wish()),
-        ),
-        "fence_when_near",
-        "handing_over",
-    );
-    let old = counted
-        .clone()
-        .server(|s| s.version = "redis 6.0.16".to_owned());
-    table.row(
-        "below 7.0 only when it has everything",
-        &old,
-        looks(
-            &old,
-            &[&armed(b.clone()), &seen(c.clone(), 2)],
-            Some(wish()),
-        ),
-        "fence_when_even",
-        "handing_over",
-    );
-}
-
-fn stopped_rows(table: &mut Table) {
-    let (me, b, c) = (leader(), replica(1, 9), replica(2, 9));
-    let raised = me.clone().memory(|m| {
-        m.raised = Some(crate::state_file::Raised {
-            run_id: "run-0".to_owned(),
-            before: "0".to_owned(),
-        });
-    });
-    table.row(
-        "a setting that stopped writes is given back",
-        &raised,
-        looks(&raised, &[&b, &c], None),
-        "lower",
-        "lowers",
-    );
-    let called_off = gives(me.clone(), handover(true, true));
-    table.row(
-        "what was called off is not carried out",
-        &called_off,
-        looks(&called_off, &[&armed(b.clone()), &seen(c.clone(), 2)], None),
-        "wait",
-        "handing_over",
-    );
-}
-
-fn declined_rows(table: &mut Table) {
-    let (me, b, c) = (leader(), replica(1, 9), replica(2, 9));
-    let counted = gives(me, handover(true, false));
-    let declined = seen(b.clone(), 2).memory(|m| m.closed = Some(epoch(2)));
-    table.row(
-        "a target that declined is followed by the next",
-        &counted,
-        looks(&counted, &[&declined, &seen(c.clone(), 2)], Some(wish())),
-        "publish",
-        "handing_over",
-    );
-    let hand = ungranted(2, 9);
-    table.row(
-        "beside a hand's master the role stays where it was granted",
-        &counted,
-        looks(&counted, &[&declined, &hand], Some(wish())),
-        "adopt",
-        "grant_ends",
-    );
-    let fenced = gives(data(0, 9), handover(true, false));
-    table.row(
-        "and fenced, it is left to the hand's",
-        &fenced,
-        looks(&fenced, &[&declined, &hand], Some(wish())),
-        "withdraw",
-        "grant_ends",
-    );
-    table.row(
-        "fenced, it waits for its target alone: nothing is undone (I4)",
-        &fenced,
-        looks(&fenced, &[&armed(b.clone()), &seen(c.clone(), 2)], None),
-        "wait",
-        "handing_over",
-    );
-    table.row(
-        "fenced, and the target declined: the role comes back",
-        &fenced,
-        looks(&fenced, &[&declined, &seen(c.clone(), 2)], None),
-        "publish",
-        "grant_ends",
-    );
-    let led = Member::with_data(1, 2, 'b', 9).master();
-    table.row(
-        "done: the grant is withdrawn",
-        &fenced,
-        looks(&fenced, &[&led, &seen(c, 2)], Some(wish())),
-        "withdraw",
-        "grant_ends",
-    );
-}
-
-fn takes_rows(table: &mut Table) {
-    let (me, c) = (seen(replica(1, 9), 2), seen(replica(2, 9), 2));
-    let counted = gives(leader(), handover(true, false));
-    table.row(
-        "the target arms itself",
-        &me,
-        looks(&me, &[&counted, &c], None),
-        "arm",
-        "handing_over",
-    );
-    let offered = gives(leader(), handover(false, false));
-    table.row(
-        "but not before it counts",
-        &me,
-        looks(&me, &[&offered, &c], None),
-        "wait",
-        "handing_over",
-    );
-    let ending = Member {
-        terminating: true,
-        ..me.clone()
-    };
-    table.row(
-        "nor while it is being stopped (I7)",
-        &ending,
-        looks(&ending, &[&counted, &c], None),
-        "close",
-        "grant_refused",
-    );
-    let unlinked = seen(data(1, 9).replica_of(0, LinkState::Down), 2);
-    table.row(
-        "nor without a link",
-        &unlinked,
-        looks(&unlinked, &[&counted, &c], None),
-        "close",
-        "grant_refused",
-    );
-    let called_off = gives(leader(), handover(true, true));
-    table.row(
-        "nor when it was called off",
-        &me,
-        looks(&me, &[&called_off, &c], None),
-        "close",
-        "grant_refused",
-    );
-    let restarted = counted.clone().server(|s| s.run_id = "run-new".to_owned());
-    table.row(
-        "nor from a server that was started again",
-        &me,
-        looks(&me, &[&restarted, &c], None),
-        "close",
-        "grant_refused",
-    );
-}
-
-fn armed_rows(table: &mut Table) {
-    let c = seen(replica(2, 9), 2);
-    let called_off = gives(leader(), handover(true, true));
-    let me = armed(replica(1, 9));
-    let fenced = gives(data(0, 9), handover(true, false));
-    table.row(
-        "armed, it takes over",
-        &me,
-        looks(&me, &[&fenced, &c], None),
-        "take_over",
-        "handing_over",
-    );
-    let alone = with(looks(&me, &[&c], None), 0, silent());
-    table.row(
-        "armed, it waits for who cannot be asked (I1)",
-        &me,
-        alone.clone(),
-        "wait",
-        "handing_over",
-    );
-    let server = server_only(&data(0, 9));
-    table.row(
-        "a sidecar that is away does not hinder what its server shows",
-        &me,
-        with(alone, 0, server),
-        "take_over",
-        "handing_over",
-    );
-    table.row(
-        "armed, it declines what was called off",
-        &me,
-        looks(&me, &[&called_off, &c], None),
-        "close",
-        "grant_refused",
-    );
-    let newer = seen(replica(2, 9), 3);
-    table.row(
-        "armed, it declines beside a newer epoch (I2)",
-        &me,
-        looks(&me, &[&fenced, &newer], None),
-        "close",
-        "grant_refused",
-    );
-    let gone = Member {
-        local: Local::Unreachable {
-            gone: true,
-            why: "gone".to_owned(),
-        },
-        ..fenced.clone()
-    };
-    table.row(
-        "armed, and the other server is gone: it has what that one had",
-        &me,
-        looks(&me, &[&gone, &c], None),
-        "unfence",
-        "granted",
-    );
-    let had_more = gone.memory(|m| m.offset = 10);
-    table.row(
-        "armed, and the other server is gone with more (I3)",
-        &me,
-        looks(&me, &[&had_more, &c], None),
-        "close",
-        "grant_refused",
-    );
-    let promoted = armed(data(1, 9)).server(|s| s.role = ServerRole::Master);
-    table.row(
-        "promoted, as nobody knows how: the two servers tell",
-        &promoted,
-        looks(&promoted, &[&fenced, &c], None),
-        "take_over",
-        "handing_over",
-    );
-    table.row(
-        "promoted, and the other one cannot be asked: undone (I1)",
-        &promoted,
-        with(looks(&promoted, &[&c], None), 0, silent()),
-        "fence",
-        "promotion_unknown",
-    );
 }
 
 fn others_rows(table: &mut Table) {
@@ -443,7 +140,7 @@ fn others_rows(table: &mut Table) {
 fn chosen(others: &[&Member], wish: &Wish) -> Result<Ordinal, String> {
     let me = leader();
     let snapshot = looks(&me, others, None);
-    let (own, policy) = (announced(&me), policy());
+    let (own, policy) = (me.report(), policy());
     let view = View {
         snapshot: &snapshot,
         memory: &me.memory,
@@ -559,4 +256,57 @@ fn writes_stop_only_for_a_replica_that_is_close_behind() {
     assert!(!is_near("run-1", &nothing.0, &nothing.1), "no history");
     assert!(is_even("run-1", &here, &there(0)));
     assert!(!is_even("run-1", &here, &there(1)));
+}
+
+/// The `away_from` of the handover that is published.
+fn published_away(me: &Member, snapshot: &Snapshot) -> (Ordinal, Option<String>) {
+    let decision = decided(me, snapshot, &policy());
+    let Action::Publish(grant) = decision.action else {
+        panic!("publishes: {decision:?}")
+    };
+    (
+        grant.target,
+        grant.handover.and_then(|handover| handover.away_from),
+    )
+}
+
+#[test]
+fn sent_away_from_home_it_stays_away_wherever_it_goes() {
+    let run_0 = Some("run-0".to_owned());
+    let replica = |ordinal, offset| data(ordinal, offset).replica_of(1, LinkState::Up);
+    let (pod0, c) = (replica(0, 9), replica(2, 5));
+    let me = attached(master(1)).memory(|m| {
+        m.held.as_mut().expect("held").away_from = run_0.clone();
+    });
+    let looked = |me: &Member, others: &[&Member]| looks(me, others, Some(wish()));
+    let (two, one, zero) = (Ordinal(2), Ordinal(1), Ordinal(0));
+    let sees = looked(&me, &[&pod0, &c]);
+    assert_eq!(published_away(&me, &sees), (two, run_0.clone()), "not home");
+    let sees = looked(&me, &[&pod0]);
+    assert_eq!(
+        published_away(&me, &sees),
+        (zero, None),
+        "for want of others"
+    );
+    let again = pod0.clone().server(|s| s.run_id = "run-new".to_owned());
+    let sees = looked(&me, &[&again, &c]);
+    assert_eq!(published_away(&me, &sees).0, zero, "home is another now");
+    // Fenced, and the target declines: the role comes back, and still stays away.
+    let offer = Grant {
+        epoch: Epoch {
+            counter: 2,
+            granter: Ordinal(1),
+        },
+        target: Ordinal(2),
+        handover: Some(Handover {
+            run_id: "run-1".to_owned(),
+            cancelled: false,
+            away_from: run_0.clone(),
+        }),
+        ..handover(true, false)
+    };
+    let fenced = gives(data(1, 9), offer.clone());
+    let declined = c.memory(|m| m.closed = Some(offer.epoch));
+    let sees = looks(&fenced, &[&declined, &pod0], None);
+    assert_eq!(published_away(&fenced, &sees), (one, run_0));
 }

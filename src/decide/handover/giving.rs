@@ -1,0 +1,180 @@
+//! The giving side: what the master publishes, and what becomes of it. Pure.
+
+use super::choice::{away, target, unfit};
+use crate::decide::{Action, Decision, Local, Reason, View, Wish, act, wait};
+use crate::observe::info::{ServerInfo, ServerRole};
+use crate::report::{Grant, Handover, Role};
+use crate::topology::{Epoch, Ordinal};
+
+/// The first grant of a wish: only the granted master has a role to hand over.
+pub fn begin(view: &View<'_>, wish: &Wish) -> Option<Decision> {
+    let Local::Up(server) = &view.snapshot.local else {
+        return None;
+    };
+    if !view.own.is_granted_master() || view.memory.intent.is_some() {
+        return None;
+    }
+    Some(match target(view, wish, None) {
+        Ok(target) => publish(view, wish, server, target),
+        Err(why) => wait(Reason::NoTarget(why)),
+    })
+}
+
+fn publish(view: &View<'_>, wish: &Wish, server: &ServerInfo, target: Ordinal) -> Decision {
+    let grant = Grant {
+        epoch: Epoch::after(view.newest_epoch(), view.snapshot.me),
+        target,
+        counts: false,
+        by_hand: false,
+        handover: Some(Handover {
+            run_id: server.run_id.clone(),
+            cancelled: false,
+            away_from: away_from(view, wish, target),
+        }),
+    };
+    let reason = Reason::HandingOver {
+        from: view.snapshot.me,
+        to: target,
+    };
+    act(Action::Publish(grant), reason)
+}
+
+/// A person who sends the role elsewhere wants it to stay away from home, until pod-0 is another;
+/// wherever it goes from there.
+fn away_from(view: &View<'_>, wish: &Wish, target: Ordinal) -> Option<String> {
+    if target == Ordinal::ZERO {
+        return None;
+    }
+    if !wish.stays {
+        return away(view).cloned();
+    }
+    let pod0 = view.report(Ordinal::ZERO)?;
+    Some(pod0.server.as_ref()?.run_id.clone())
+}
+
+/// What becomes of our own handover.
+pub fn pending(view: &View<'_>, grant: &Grant, handover: &Handover) -> Decision {
+    let epoch = grant.epoch;
+    let ends = |how: String| act(Action::Withdraw, Reason::GrantEnds { epoch, how });
+    let under_way = Reason::HandingOver {
+        from: view.snapshot.me,
+        to: grant.target,
+    };
+    if let Some(newer) = view.newest_epoch().filter(|newest| *newest > epoch) {
+        return ends(format!("epoch {newer} is newer"));
+    }
+    let target = view.report(grant.target);
+    if target.is_some_and(|t| t.is_granted_master() && t.epoch == Some(epoch)) {
+        return ends(format!("{} is the master", view.pod(grant.target)));
+    }
+    let declined = target.is_some_and(|t| t.authority.closed >= Some(epoch));
+    let server = match &view.snapshot.local {
+        Local::Up(server) if server.run_id == handover.run_id => server,
+        // Another run has forgotten what it acknowledged last: the role is not ours to give any more.
+        Local::Up(_) if declined || !grant.counts => {
+            return ends("the server here was started again".to_owned());
+        }
+        Local::Up(_) | Local::Loading { .. } | Local::Unreachable { .. } => return wait(under_way),
+    };
+    if matches!(server.role, ServerRole::Replica { .. }) && (declined || !grant.counts) {
+        return ends("the server here was pointed elsewhere".to_owned());
+    }
+    let writable = server.role == ServerRole::Master;
+    let other = view
+        .reports()
+        .find(|r| r.role == Role::Master && r.ordinal != view.snapshot.me);
+    if let Some(other) = other.filter(|_| declined || !grant.counts) {
+        // Made one by hand: it promises nothing, so that no grant can count beside it.
+        let how = format!("{} accepts writes", other.pod);
+        if !writable {
+            return ends(how);
+        }
+        let epoch = Epoch::after(view.newest_epoch(), view.snapshot.me);
+        let run_id = server.run_id.clone();
+        return act(
+            Action::Adopt { epoch, run_id },
+            Reason::GrantEnds { epoch, how },
+        );
+    }
+    if declined && grant.target == view.snapshot.me {
+        return ends("it was not taken back here".to_owned());
+    }
+    if declined {
+        return next(view, server, grant);
+    }
+    if grant.counts {
+        let over = view.snapshot.wish.is_none() && grant.target != view.snapshot.me;
+        if over && writable && !handover.cancelled {
+            let cancelled = Handover {
+                cancelled: true,
+                ..handover.clone()
+            };
+            let grant = Grant {
+                handover: Some(cancelled),
+                ..grant.clone()
+            };
+            return act(Action::Publish(grant), under_way);
+        }
+        return wait(under_way);
+    }
+    if grant.target != view.snapshot.me
+        && (view.snapshot.wish.is_none() || target.is_none_or(|t| unfit(view, t).is_some()))
+    {
+        return next(view, server, grant);
+    }
+    let unseen: Vec<_> = view
+        .reports()
+        // Who cannot remember can do nothing, and is not waited for.
+        .filter(|r| r.epoch_seen != Some(epoch) && !r.forgets)
+        .map(|r| r.pod.as_str())
+        .collect();
+    if unseen.is_empty() {
+        let grant = Grant {
+            counts: true,
+            ..grant.clone()
+        };
+        return act(Action::Publish(grant), under_way);
+    }
+    let by = unseen.join(", ");
+    Decision {
+        action: Action::Wait,
+        reasons: vec![under_way, Reason::GrantNotSeen { epoch, by }],
+    }
+}
+
+/// The target declined, or was never asked in earnest: another one, or the role stays here.
+fn next(view: &View<'_>, server: &ServerInfo, grant: &Grant) -> Decision {
+    let another = view
+        .snapshot
+        .wish
+        .as_ref()
+        .map(|wish| (wish, target(view, wish, Some(grant.target))));
+    if let Some((wish, Ok(target))) = another {
+        return publish(view, wish, server, target);
+    }
+    let epoch = Epoch::after(view.newest_epoch(), view.snapshot.me);
+    let how = format!("{} does not take it", view.pod(grant.target));
+    let reason = Reason::GrantEnds {
+        epoch: grant.epoch,
+        how,
+    };
+    if server.role == ServerRole::Master {
+        let run_id = server.run_id.clone();
+        return act(Action::Adopt { epoch, run_id }, reason);
+    }
+    if view.snapshot.terminating {
+        return wait(Reason::Terminating);
+    }
+    let back = Grant {
+        epoch,
+        target: view.snapshot.me,
+        counts: false,
+        by_hand: false,
+        handover: Some(Handover {
+            run_id: server.run_id.clone(),
+            cancelled: false,
+            away_from: away_from(view, &Wish::default(), view.snapshot.me),
+        }),
+    };
+    act(Action::Publish(back), reason)
+}
