@@ -186,7 +186,7 @@ fn unfence(view: &View<'_>, server: &ServerInfo, grant: &Grant) -> Decision {
 
 /// Who would lose data if this member became the master: the granter chose among those who answered
 /// it, and others may have come back since.
-fn would_lose<'a>(view: &View<'a>) -> Option<(&'a Report, &'static str)> {
+pub(super) fn would_lose<'a>(view: &View<'a>) -> Option<(&'a Report, &'static str)> {
     let own = view.own;
     let all: Vec<&Report> = view.reports().collect();
     let ours = epoch_among(own, &all);

@@ -1,5 +1,7 @@
 //! The taking side: what the target of a handover does. Pure.
 
+use crate::decide::choice::visible_loss;
+use crate::decide::local::would_lose;
 use crate::decide::{
     Action, Decision, GRANT_VALID, PeerState, Reason, View, act, answers_for_its_data, wait,
 };
@@ -133,6 +135,15 @@ fn without_server(
     let (ours, theirs) = (&view.own.replication, &granter.replication);
     if theirs.id.is_none() || ours.id != theirs.id || ours.offset < theirs.offset {
         return decline(epoch, "the server that hands over is gone, and had more");
+    }
+    if view.memory.unfinished {
+        return decline(epoch, "the data here is between two histories");
+    }
+    if let Some(why) = visible_loss(view, view.own) {
+        return decline(epoch, &why);
+    }
+    if let Some((other, what)) = would_lose(view) {
+        return decline(epoch, &format!("{} has {what}", other.pod));
     }
     act(
         Action::Unfence {

@@ -1,5 +1,7 @@
 //! The rules: what must never be decided, whatever is [`Known`].
 
+mod handover;
+
 use super::known::{Known, complete, contains, knows_history, loaded, named};
 use crate::decide::{Action, Decision};
 use crate::observe::info::ServerRole;
@@ -21,13 +23,17 @@ fn nobody(broken_by: Option<&Report>, otherwise: &str) -> Checked {
 pub(super) fn check(known: &Known<'_>, decision: &Decision) -> Checked {
     rule(!decision.reasons.is_empty(), "I8: nothing is said")?;
     match &decision.action {
-        Action::Wait | Action::Close(_) => Ok(()),
-        Action::FenceWhenNear { .. }
-        | Action::FenceWhenEven { .. }
-        | Action::Lower
-        | Action::Arm(_)
-        | Action::TakeOver { .. } => Err("a handover without one".to_owned()),
-        Action::Withdraw => rule(known.before.grant.is_some(), "withdraws no grant"),
+        Action::Wait => Ok(()),
+        Action::Close(epoch) => handover::close(known, *epoch),
+        Action::FenceWhenNear { there, run_id } => handover::stop(known, *there, run_id, true),
+        Action::FenceWhenEven { there, run_id } => handover::stop(known, *there, run_id, false),
+        Action::Lower => handover::lower(known),
+        Action::Arm(intent) => handover::arm(known, intent),
+        Action::TakeOver { there, deadline } => handover::take_over(known, *there, *deadline),
+        Action::Withdraw => {
+            let grant = known.before.grant.as_ref();
+            handover::is_over(known, grant.ok_or("withdraws no grant")?)
+        }
         Action::Fence => fence(known),
         Action::Unfence {
             epoch,
@@ -68,10 +74,11 @@ fn fence(known: &Known<'_>) -> Checked {
     let writable = known.server().role == ServerRole::Master;
     rule(writable, "fences what accepts no writes")?;
     match (known.world.learnt().held, &known.before.intent) {
-        (Some(held), None) => rule(
-            known.newest() > Some(held.epoch),
-            "I6: fences the master for nothing",
-        ),
+        (Some(held), None) => {
+            let given = known.before.grant.as_ref().filter(|g| g.handover.is_some());
+            let own = given.map(|g| g.epoch).max(Some(held.epoch));
+            rule(known.newest() > own, "I6: fences the master for nothing")
+        }
         (Some(_) | None, _) => Ok(()),
     }
 }
@@ -82,15 +89,25 @@ fn unfence(known: &Known<'_>, epoch: Epoch) -> Checked {
         .ok_or("I2: no grant that counts")?;
     rule(known.newest() <= Some(epoch), "I2: a newer one is visible")?;
     rule(!known.own.terminating, "I7: is being stopped")?;
+    let armed = known
+        .before
+        .intent
+        .as_ref()
+        .is_some_and(|i| i.armed.is_some());
+    let told = known.before.intent.as_ref().filter(|i| i.armed.is_none());
     let used = [
         known.before.closed,
         known.before.held.as_ref().map(|h| h.epoch),
-        known.before.intent.as_ref().map(|i| i.epoch),
+        told.map(|i| i.epoch),
     ];
     let fresh = used.iter().all(|used| *used < Some(epoch));
     rule(fresh, "I5: a grant is used twice")?;
     if grant.by_hand {
         return Ok(());
+    }
+    if grant.handover.is_some() && grant.epoch.granter != known.own.ordinal {
+        rule(armed, "I4: not armed")?;
+        handover::without_server(known, grant.epoch.granter)?;
     }
     rule(!known.own.unfinished, "I3: between two histories")?;
     nobody(
@@ -109,6 +126,13 @@ fn unfence(known: &Known<'_>, epoch: Epoch) -> Checked {
 
 fn adopt(known: &Known<'_>, epoch: Epoch) -> Checked {
     let own = &known.own;
+    let given = known.before.grant.as_ref();
+    if let Some(grant) = given.filter(|g| g.handover.is_some())
+        && known.world.learnt().held.is_some()
+    {
+        rule(known.newest() < Some(epoch), "I2: the epoch is not new")?;
+        return handover::keep(known, grant);
+    }
     rule(known.writable() == [own.ordinal], "I2: two masters")?;
     rule(!own.terminating, "I7: is being stopped")?;
     rule(!own.unfinished, "I3: between two histories")?;
@@ -163,6 +187,14 @@ fn publish(known: &Known<'_>, grant: &Grant) -> Checked {
         known.newest() < Some(grant.epoch),
         "I2: the epoch is not new",
     )?;
+    if let Some(handover) = &grant.handover {
+        return handover::publish(known, grant, handover);
+    }
+    if let Some(before) = &known.before.grant
+        && !grant.by_hand
+    {
+        handover::is_over(known, before)?;
+    }
     let target = known.report(grant.target).ok_or("I1: no answer")?;
     let able = loaded(target) && !target.terminating;
     rule(able, "I7: to who cannot take it")?;
@@ -176,6 +208,9 @@ fn publish(known: &Known<'_>, grant: &Grant) -> Checked {
 }
 
 fn count(known: &Known<'_>, before: &Grant, grant: &Grant) -> Checked {
+    if before.handover.is_some() {
+        return handover::change(known, before, grant);
+    }
     let same = Grant {
         counts: true,
         ..before.clone()

@@ -8,10 +8,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use super::scene::{play, scene};
 use crate::clock::Time;
 use crate::decide::fixture::{Member, decided, epoch, id, identity, peer, policy};
 use crate::decide::learn::{learn, own_report};
-use crate::decide::{Decision, Local, PeerState, Policy, Snapshot};
+use crate::decide::{Decision, Local, PeerState, Policy, Snapshot, Wish};
 use crate::observe::info::ServerRole;
 use crate::report::{Ancestor, Grant, Intent, LinkState, Report};
 use crate::state_file::{Alias, Followed, Memory};
@@ -109,30 +110,6 @@ struct Past {
     grant: Option<(u64, u32, bool, bool)>,
 }
 
-/// What makes a world worth looking at.
-#[derive(Debug, Clone)]
-enum Scene {
-    Whatever,
-    /// Nobody has data.
-    FirstBoot,
-    /// Nobody leads, nothing is granted: somebody has to be chosen.
-    Masterless,
-    /// The same, and all data is of one history, led by pod-0: more and less of it. A bit for each
-    /// member that knows a lower bound only.
-    OneHistory(u8),
-    /// A grant that everybody has seen.
-    Granted {
-        granter: u32,
-        target: u32,
-        counts: bool,
-        by_hand: bool,
-    },
-    /// A master that everybody knows.
-    Led(u32),
-    /// The observer was made master by hand, and goes on from what the others have.
-    Hand,
-}
-
 /// How the observer sees a peer.
 #[derive(Debug, Clone)]
 struct Sight {
@@ -189,7 +166,7 @@ fn doing() -> impl Strategy<Value = Doing> {
     ]
 }
 
-fn rarely() -> impl Strategy<Value = bool> {
+pub(super) fn rarely() -> impl Strategy<Value = bool> {
     proptest::bool::weighted(0.1)
 }
 
@@ -232,24 +209,6 @@ fn past() -> impl Strategy<Value = Past> {
     )
 }
 
-fn scene() -> impl Strategy<Value = Scene> {
-    let granted = (
-        prop_oneof![4 => Just(0), 1 => 0..5_u32],
-        0..5_u32,
-        any::<bool>(),
-        rarely(),
-    );
-    prop_oneof![
-        3 => Just(Scene::Whatever),
-        1 => Just(Scene::FirstBoot),
-        3 => Just(Scene::Masterless),
-        2 => any::<u8>().prop_map(Scene::OneHistory),
-        4 => granted.prop_map(|(granter, target, counts, by_hand)| Scene::Granted { granter, target, counts, by_hand }),
-        3 => (0..5_u32).prop_map(Scene::Led),
-        1 => Just(Scene::Hand),
-    ]
-}
-
 fn sight(all_answer: bool) -> impl Strategy<Value = Sight> {
     let kind = if all_answer {
         Just(Kind::Answers).boxed()
@@ -276,6 +235,12 @@ fn ago() -> impl Strategy<Value = u64> {
     select(vec![0, 29, 30, 299, 300, 9_000])
 }
 
+fn wish() -> impl Strategy<Value = Wish> {
+    let tried = proptest::collection::btree_set((0..5_u32).prop_map(Ordinal), 0..2);
+    let to = proptest::option::weighted(0.3, (0..5_u32).prop_map(Ordinal));
+    (to, tried, any::<bool>()).prop_map(|(to, tried, stays)| Wish { to, tried, stays })
+}
+
 /// A world.
 pub(super) fn world() -> impl Strategy<Value = World> {
     (1..=5_u32, any::<bool>()).prop_flat_map(|(size, all_answer)| {
@@ -290,9 +255,10 @@ pub(super) fn world() -> impl Strategy<Value = World> {
                 proptest::option::of(0..2_u32),
             ),
             proptest::option::weighted(0.1, 0..size),
+            proptest::option::weighted(0.4, wish()),
         )
             .prop_map(
-                move |(me, pasts, sights, scene, (ago, own_name, more), resolve)| {
+                move |(me, pasts, sights, scene, (ago, own_name, more), resolve, wish)| {
                     let mut members: Vec<_> = (0..size)
                         .zip(&pasts)
                         .map(|(o, past)| build(o, past))
@@ -304,6 +270,7 @@ pub(super) fn world() -> impl Strategy<Value = World> {
                     snapshot.own_name_resolves = own_name;
                     snapshot.names_known = own_name;
                     snapshot.resolve = resolve.map(Ordinal);
+                    snapshot.wish = wish;
                     let policy = Policy {
                         replicas: more.map(|more| size + more),
                         ..policy()
@@ -404,7 +371,7 @@ fn build(ordinal: u32, past: &Past) -> Member {
 }
 
 /// A server with AOF that was started again: its ID is a fresh one, the state file vouches.
-fn with_aof(mut member: Member) -> Member {
+pub(super) fn with_aof(mut member: Member) -> Member {
     let fresh = Some(id('f'));
     member.memory.alias = Some(Alias {
         run_id: format!("run-{}", member.ordinal),
@@ -444,107 +411,6 @@ fn later(epoch: Option<Epoch>, more: u64) -> Option<Epoch> {
             counter: epoch.map_or(0, |e| e.counter) + more,
             granter: Ordinal::ZERO,
         }),
-    }
-}
-
-fn newest(members: &[Member]) -> Option<Epoch> {
-    let of = |m: &Memory| m.epoch_seen.max(m.epoch).max(m.last_epoch);
-    members.iter().map(|m| of(&m.memory)).max().flatten()
-}
-
-/// Nobody has the role, and nobody grants it.
-fn demote(member: &mut Member) {
-    member.memory.grant = None;
-    member.memory.intent = None;
-    member.memory.held = None;
-    if let Local::Up(server) = &mut member.local
-        && server.role == ServerRole::Master
-    {
-        server.role = ServerRole::Fenced;
-    }
-}
-
-fn play(scene: &Scene, members: &mut [Member], me: u32) {
-    let size = members.len();
-    let pick = |ordinal: u32| ordinal as usize % size;
-    match scene {
-        Scene::Whatever => {}
-        Scene::FirstBoot => {
-            for member in members {
-                let terminating = member.terminating;
-                *member = Member::empty(member.ordinal.0);
-                member.terminating = terminating;
-            }
-        }
-        Scene::Masterless => members.iter_mut().for_each(demote),
-        Scene::OneHistory(bounds) => members.iter_mut().for_each(|member| {
-            demote(member);
-            let ordinal = member.ordinal.0;
-            let one = Member::with_data(ordinal, 1, 'a', member.memory.offset);
-            *member = one.memory(|m| m.master = Some(Ordinal::ZERO));
-            if bounds >> ordinal & 1 == 1 {
-                *member = with_aof(member.clone());
-            }
-        }),
-        Scene::Granted {
-            granter,
-            target,
-            counts,
-            by_hand,
-        } => {
-            let granter = pick(*granter);
-            let epoch = Epoch::after(
-                newest(members),
-                Ordinal(u32::try_from(granter).expect("few")),
-            );
-            let target = members[pick(*target)].ordinal;
-            for member in members.iter_mut() {
-                demote(member);
-                member.memory.epoch_seen = Some(epoch);
-                member.memory.holder = Some(target);
-            }
-            members[granter].memory.grant = Some(Grant {
-                epoch,
-                target,
-                counts: *counts,
-                by_hand: *by_hand,
-                handover: None,
-            });
-        }
-        Scene::Led(master) => {
-            let counter = newest(members).map_or(1, |e| e.counter.max(1));
-            members.iter_mut().for_each(demote);
-            let member = &mut members[pick(*master)];
-            let ordinal = member.ordinal.0;
-            let (letter, before) = match counter {
-                1 => ('a', None),
-                2 => ('b', Some('a')),
-                _ => ('c', Some('b')),
-            };
-            *member = Member::with_data(ordinal, counter, letter, 8).master();
-            if let Some(before) = before {
-                member.memory.lineage.insert(
-                    0,
-                    Ancestor {
-                        id: id(before),
-                        epoch: epoch(counter - 1),
-                        end: Some(6),
-                    },
-                );
-            }
-        }
-        Scene::Hand => {
-            let offset = 8;
-            let mine = Member::with_data(me, 1, 'a', offset).server(|s| {
-                s.role = ServerRole::Master;
-                s.id2 = s.id.clone();
-                s.id2_end = Some(offset);
-                s.id = Some(id('e'));
-            });
-            let past = members[me as usize].memory.clone();
-            members.iter_mut().for_each(demote);
-            members[me as usize] = mine.memory(|m| m.unfinished = past.unfinished);
-        }
     }
 }
 

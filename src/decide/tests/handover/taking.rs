@@ -119,6 +119,22 @@ fn armed_rows(table: &mut Table) {
         "unfence",
         "granted",
     );
+    let third = seen(replica(2, 10), 2);
+    table.row(
+        "armed, the other server is gone, and a third has more (I3)",
+        &me,
+        looks(&me, &[&gone, &third], None),
+        "close",
+        "grant_refused",
+    );
+    let unfinished = me.clone().memory(|m| m.unfinished = true);
+    table.row(
+        "armed, the other server is gone, and the data here is not whole (I3)",
+        &unfinished,
+        looks(&unfinished, &[&gone, &c], None),
+        "close",
+        "grant_refused",
+    );
     let had_more = gone.memory(|m| m.offset = 10);
     table.row(
         "armed, and the other server is gone with more (I3)",
