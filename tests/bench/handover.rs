@@ -2,7 +2,8 @@
 //! `FAILOVER` command, and `SENTINEL FAILOVER`, one after the other on sets of three alike.
 //!
 //! The gap is the longest time in which one of the writers had no write acknowledged, for each change.
-//! Writers that are refused try the next member at once.
+//! Writers stay on their connection while it works, as clients do, and try the next member at once when
+//! they are refused.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,16 +12,19 @@ use anyhow::{Context, Result, ensure};
 use harness::{Manner, Member, Set, Writers};
 
 use crate::PODZERO;
-use crate::idle::{knows_all, start_sentinel};
+use crate::sentinel::watched;
 use crate::stats::{Samples, short};
 use crate::table::{Figure, Goal, Row, note};
 
 /// Changes of the master for each way and manner.
 const ROUNDS: usize = 50;
+/// Of those by sentinels, which take over ten seconds each.
+const SENTINEL_ROUNDS: usize = 10;
 
 /// What many changes did to the writers.
 #[derive(Debug, Default)]
 struct Outcome {
+    rounds: usize,
     gaps: Samples,
     errors: u64,
     acknowledged: u64,
@@ -42,19 +46,20 @@ pub(crate) fn figure() -> Result<Figure> {
         ..one.clone()
     };
     let mut outcomes = Vec::new();
-    for (count, manner) in [(1, &one), (8, &flat_out)] {
-        note(&format!(
-            "handover: {ROUNDS} times, {count} writers, podzero"
-        ));
-        let ours = many(&Set::builder(PODZERO).start()?, count, manner, by_podzero)?;
-        note(&format!(
-            "handover: {ROUNDS} times, {count} writers, FAILOVER"
-        ));
-        let theirs = many(&without_sidecars()?, count, manner, by_command)?;
-        note(&format!(
-            "handover: {ROUNDS} times, {count} writers, SENTINEL FAILOVER"
-        ));
-        let sentinel = many(&with_sentinels()?, count, manner, by_sentinel)?;
+    for writers in [(1, &one), (8, &flat_out)] {
+        let told = |times: usize, how: &str| {
+            let count = writers.0;
+            note(&format!("handover: {times} times, {count} writers, {how}"));
+        };
+        told(ROUNDS, "podzero");
+        let set = Set::builder(PODZERO).start()?;
+        let ours = many(&set, ROUNDS, writers, by_podzero)?;
+        drop(set);
+        told(ROUNDS, "FAILOVER");
+        let theirs = many(&without_sidecars()?, ROUNDS, writers, by_command)?;
+        told(SENTINEL_ROUNDS, "SENTINEL FAILOVER");
+        let set = with_sentinels()?;
+        let sentinel = many(&set, SENTINEL_ROUNDS, writers, by_sentinel)?;
         outcomes.push((ours, theirs, sentinel));
     }
     let (few, many) = (&outcomes[0], &outcomes[1]);
@@ -74,7 +79,7 @@ pub(crate) fn figure() -> Result<Figure> {
         against: short(of(theirs)),
         goal: None,
     };
-    let errors: fn(&Outcome) -> f64 = |o| o.errors as f64 / ROUNDS as f64;
+    let errors: fn(&Outcome) -> f64 = |o| o.errors as f64 / o.rounds as f64;
     let written: fn(&Outcome) -> f64 = |o| o.acknowledged as f64;
     let none = |what, ours: &Outcome, theirs: &Outcome, of: fn(&Outcome) -> f64| Row {
         goal: Some(Goal {
@@ -86,7 +91,9 @@ pub(crate) fn figure() -> Result<Figure> {
     let lost: fn(&Outcome) -> f64 = |o| o.lost as f64;
     let copies: fn(&Outcome) -> f64 = |o| o.full_copies as f64;
     Ok(Figure {
-        title: format!("planned change of the master, {ROUNDS} times, longest gap of a writer, ms"),
+        title: format!(
+            "planned change of the master, {ROUNDS} times ({SENTINEL_ROUNDS} by SENTINEL FAILOVER), longest gap of a writer, ms"
+        ),
         rows: vec![
             gap("1 at 1 ms, v. FAILOVER", &few.0, &few.1, 25.0),
             gap(
@@ -121,7 +128,12 @@ fn servers(set: &Set) -> &[Member] {
     &set.members()[..3]
 }
 
-fn many(set: &Set, writers: usize, manner: &Manner, change: Change) -> Result<Outcome> {
+fn many(
+    set: &Set,
+    rounds: usize,
+    (writers, manner): (usize, &Manner),
+    change: Change,
+) -> Result<Outcome> {
     let addresses: Vec<IpAddr> = servers(set).iter().map(Member::address).collect();
     let copies = || -> Result<u64> {
         let each = |m: &Member| Ok(m.info()?.number("sync_full"));
@@ -129,9 +141,12 @@ fn many(set: &Set, writers: usize, manner: &Manner, change: Change) -> Result<Ou
     };
     let before = copies()?;
     let writers = Writers::start(&addresses, None, writers, manner);
-    let mut outcome = Outcome::default();
+    let mut outcome = Outcome {
+        rounds,
+        ..Outcome::default()
+    };
     let mut master = settled(set)?;
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         writers.take();
         let to = change(set, master).with_context(|| format!("change {round}"))?;
         set.wait_for("the change is done", || {
@@ -210,25 +225,12 @@ fn by_command(set: &Set, master: usize) -> Result<usize> {
     Ok(to)
 }
 
+/// The same, watched by sentinels.
 fn with_sentinels() -> Result<Set> {
-    let mut set = Set::builder(PODZERO).make()?;
-    for ordinal in 3..6 {
-        set.grow()?;
-        set.names().withdraw(&set.member(ordinal).pod());
-    }
-    for ordinal in 0..3 {
-        set.member_mut(ordinal).start()?;
-    }
-    let master = set.converge_on(&[0, 1, 2])?;
+    let mut set = watched()?;
     for ordinal in 0..3 {
         set.member_mut(ordinal).kill_sidecar()?;
     }
-    for ordinal in 3..6 {
-        start_sentinel(&mut set, ordinal, master)?;
-    }
-    set.wait_for("every sentinel knows all replicas and the others", || {
-        (3..6).try_for_each(|ordinal| knows_all(&set, ordinal))
-    })?;
     Ok(set)
 }
 

@@ -4,11 +4,11 @@
 use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+use harness::Process;
 use harness::wait::{now, pause};
-use harness::{Process, Set};
 
-use crate::PODZERO;
+use crate::sentinel::watched;
 use crate::stats::short;
 use crate::table::{Figure, Goal, Row, note};
 
@@ -28,22 +28,7 @@ struct Cost {
 
 /// Sidecars at idle.
 pub(crate) fn figure() -> Result<Figure> {
-    let mut set = Set::builder(PODZERO).make()?;
-    // Pods for the sentinels: no sidecar is to know of them.
-    for ordinal in 3..6 {
-        set.grow()?;
-        set.names().withdraw(&set.member(ordinal).pod());
-    }
-    for ordinal in 0..3 {
-        set.member_mut(ordinal).start()?;
-    }
-    let master = set.converge_on(&[0, 1, 2])?;
-    for ordinal in 3..6 {
-        start_sentinel(&mut set, ordinal, master)?;
-    }
-    set.wait_for("every sentinel knows all replicas and the others", || {
-        (3..6).try_for_each(|ordinal| knows_all(&set, ordinal))
-    })?;
+    let set = watched()?;
     let sidecars: Vec<_> = (0..3)
         .map(|o| set.member(o).sidecar())
         .collect::<Result<_>>()?;
@@ -80,31 +65,6 @@ pub(crate) fn figure() -> Result<Figure> {
             row("% of a core", |c| c.processor, Some(0.2)),
         ],
     })
-}
-
-pub(crate) fn start_sentinel(set: &mut Set, ordinal: usize, master: usize) -> Result<()> {
-    let master = set.member(master).address();
-    let member = set.member_mut(ordinal);
-    let file = member.path("sentinel.conf");
-    let text = format!("port 6379\nprotected-mode no\nsentinel monitor redis {master} 6379 2\n");
-    fs::write(&file, text).context("writing sentinel.conf")?;
-    // `redis-sentinel` is this binary under another name.
-    member.start_server_with(&[&file.to_string_lossy(), "--sentinel"])
-}
-
-pub(crate) fn knows_all(set: &Set, ordinal: usize) -> Result<()> {
-    let told: Vec<String> = set
-        .member(ordinal)
-        .connect()?
-        .ask("SENTINEL MASTER redis")?;
-    for (field, wanted) in [("num-slaves", "2"), ("num-other-sentinels", "2")] {
-        let value = told.iter().skip_while(|word| *word != field).nth(1);
-        ensure!(
-            value.is_some_and(|value| value == wanted),
-            "{field} is {value:?}"
-        );
-    }
-    Ok(())
 }
 
 fn used(sidecars: &[&Process], sentinels: &[&Process]) -> Result<Vec<Duration>> {

@@ -11,6 +11,7 @@ mod handover;
 mod idle;
 mod machine;
 mod probes;
+mod sentinel;
 mod start;
 mod stats;
 mod table;

@@ -13,10 +13,7 @@ fn core_s13_the_master_comes_back_with_another_address() -> Result<()> {
     write_everywhere(&set, 0, "s13", 100)?;
     set.member_mut(0).connect()?.tell("SAVE")?;
     set.member_mut(0).kill()?;
-    let addresses = set.new_addresses();
-    set.member_mut(0).move_to(addresses)?;
-    set.member(0).publish_name();
-    set.member_mut(0).start()?;
+    crate::start_elsewhere(&mut set, 0)?;
     set.converge()?;
     all_have(&set, "s13", 100)
 }

@@ -7,13 +7,14 @@ mod data;
 mod dns;
 mod faults;
 mod handover;
+mod handover_input;
+mod handover_slow;
 mod handover_troubles;
 mod hands;
 mod itself;
 mod network;
 mod plain;
 mod start;
-
 mod trouble;
 
 use anyhow::{Result, ensure};
@@ -64,6 +65,14 @@ fn all_have(set: &Set, prefix: &str, count: usize) -> Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// Starts a pod that was killed or deleted anew, with other addresses.
+fn start_elsewhere(set: &mut Set, ordinal: usize) -> Result<()> {
+    let addresses = set.new_addresses();
+    set.member_mut(ordinal).move_to(addresses)?;
+    set.member(ordinal).publish_name();
+    set.member_mut(ordinal).start()
 }
 
 fn has(member: &Member, prefix: &str, count: usize) -> Result<()> {

@@ -53,10 +53,7 @@ fn s28_all_pods_restart_with_their_volumes_one_after_the_other() -> Result<()> {
     write_everywhere(&set, 0, "s28", 200)?;
     for ordinal in [2, 1, 0] {
         set.member_mut(ordinal).delete()?;
-        let addresses = set.new_addresses();
-        set.member_mut(ordinal).move_to(addresses)?;
-        set.member(ordinal).publish_name();
-        set.member_mut(ordinal).start()?;
+        crate::start_elsewhere(&mut set, ordinal)?;
         set.converge()?;
     }
     all_have(&set, "s28", 200)

@@ -134,10 +134,7 @@ fn members_that_are_followed_by_name_may_move() -> Result<()> {
     write_everywhere(&set, 0, "kept", 50)?;
     connect(&set, 0)?.tell("SAVE")?;
     set.member_mut(0).kill()?;
-    let addresses = set.new_addresses();
-    set.member_mut(0).move_to(addresses)?;
-    set.member(0).publish_name();
-    set.member_mut(0).start()?;
+    crate::start_elsewhere(&mut set, 0)?;
     set.converge()?;
     all_have(&set, "kept", 50)
 }
@@ -198,10 +195,7 @@ fn a_follow_that_fails_does_not_flood_the_log() -> Result<()> {
     connect(&set, 0)?.tell("SAVE")?;
     connect(&set, 1)?.tell("ACL SETUSER default -replicaof -slaveof")?;
     set.member_mut(0).kill()?;
-    let addresses = set.new_addresses();
-    set.member_mut(0).move_to(addresses)?;
-    set.member(0).publish_name();
-    set.member_mut(0).start()?;
+    crate::start_elsewhere(&mut set, 0)?;
     set.converge_on(&[0, 2])?;
     let lines = |set: &harness::Set| set.member(1).log_tail("sidecar", 1_000_000).lines().count();
     let before = lines(&set);

@@ -1,0 +1,352 @@
+//! One handover, from its wish to its outcome, and what its callers are told.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::clock::Time;
+use crate::decide::handover::{armed_for, own};
+use crate::decide::{Local, PeerState, Reason, View, Wish};
+use crate::observe::info::ServerRole;
+use crate::publish::{Outcome, Told};
+use crate::report::Report;
+use crate::topology::{Epoch, Ordinal};
+
+/// Who asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::sidecar) enum Cause {
+    /// This pod is about to be stopped.
+    Prestop,
+    /// A person's wish.
+    Failover,
+    /// The role goes home to pod-0.
+    Home,
+}
+
+/// One handover, from its wish to its outcome.
+#[derive(Debug)]
+pub(in crate::sidecar) struct Run {
+    pub(in crate::sidecar) cause: Cause,
+    wish: Wish,
+    begun: Time,
+    deadline: Time,
+    drained: Time,
+    told: watch::Sender<Told>,
+    /// The run of the server here that was the master when it began.
+    pub(super) led_by: Option<String>,
+    /// Our newest grant.
+    granted: Option<(Epoch, Ordinal)>,
+    fenced_at: Option<Time>,
+    step: Option<Step>,
+    why: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Step {
+    Waiting,
+    Granted(Epoch),
+    Counts(Epoch),
+    Armed(Epoch),
+    Fenced(Epoch),
+}
+
+impl Run {
+    pub(in crate::sidecar) fn new(
+        cause: Cause,
+        to: Option<Ordinal>,
+        now: Time,
+        budget: Duration,
+        drain: Duration,
+    ) -> Self {
+        Self {
+            cause,
+            wish: Wish {
+                to,
+                stays: cause == Cause::Failover && to.is_some(),
+                ..Wish::default()
+            },
+            begun: now,
+            deadline: now + budget,
+            drained: now + drain.min(budget),
+            told: watch::Sender::new(Told::default()),
+            led_by: None,
+            granted: None,
+            fenced_at: None,
+            step: None,
+            why: "nothing has been looked at yet".to_owned(),
+        }
+    }
+
+    /// What callers are told, from the first line on.
+    pub(in crate::sidecar) fn told(&self) -> watch::Receiver<Told> {
+        self.told.subscribe()
+    }
+
+    /// A pod that is being stopped takes over what is under way.
+    pub(in crate::sidecar) fn becomes_prestop(
+        &mut self,
+        now: Time,
+        budget: Duration,
+        drain: Duration,
+    ) {
+        self.cause = Cause::Prestop;
+        self.wish.stays = false;
+        self.wish.to = None;
+        self.deadline = self.deadline.max(now + budget);
+        self.drained = now + drain.min(budget);
+    }
+
+    /// To whom, if that was named.
+    pub(in crate::sidecar) fn target(&self) -> Option<Ordinal> {
+        self.wish.to
+    }
+
+    /// The wish while its time lasts.
+    pub(in crate::sidecar) fn wish(&self, now: Time) -> Option<Wish> {
+        (now < self.deadline).then(|| self.wish.clone())
+    }
+
+    /// Tells something beside the steps.
+    pub(in crate::sidecar) fn note(&self, line: &str) {
+        self.say(line.to_owned());
+    }
+
+    fn say(&self, line: String) {
+        tracing::info!(cause = ?self.cause, "handover: {line}");
+        self.told.send_modify(|told| told.lines.push(line));
+    }
+
+    /// It is over.
+    pub(in crate::sidecar) fn end(&self, outcome: Outcome, line: String) -> Outcome {
+        self.say(line);
+        self.told.send_modify(|told| told.outcome = Some(outcome));
+        outcome
+    }
+
+    /// After a look and before the action: tells the step, and whether it is over. `closed` says that
+    /// the clients of a server that was demoted have been closed.
+    pub(in crate::sidecar) fn look(
+        &mut self,
+        view: &View<'_>,
+        reasons: &[Reason],
+        closed: bool,
+        now: Time,
+    ) -> Option<Outcome> {
+        let set = view.own.pod.rsplit_once('-').map_or("", |(set, _)| set);
+        let waits = |r: &&Reason| {
+            !matches!(
+                r,
+                Reason::Master(_) | Reason::HandingOver { .. } | Reason::GrantEnds { .. }
+            )
+        };
+        let is_way = |r: &&Reason| matches!(r, Reason::HandingOver { .. });
+        let reason = reasons.iter().find(waits);
+        if let Some(reason) = reason.or_else(|| reasons.iter().find(is_way)) {
+            self.why = reason.message(set);
+        }
+        if let Some((_, handover)) = own(view) {
+            self.led_by.get_or_insert_with(|| handover.run_id.clone());
+        }
+        if self.led_by.is_none() && view.own.is_granted_master() {
+            self.led_by = view.own.server.as_ref().map(|s| s.run_id.clone());
+        }
+        if let Some((grant, _)) = own(view) {
+            let granted = (grant.epoch, grant.target);
+            if self.granted != Some(granted) {
+                // Whoever was asked before did not take it.
+                if let Some((_, before)) = self.granted.replace(granted) {
+                    self.wish.tried.insert(before);
+                }
+            }
+        } else if let Some((_, before)) = self.granted.take() {
+            self.wish.tried.insert(before);
+        }
+        if let Some(outcome) = self.over(view, closed, now) {
+            return Some(outcome);
+        }
+        self.tell(view, now);
+        if now < self.deadline {
+            return None;
+        }
+        let line = match own(view) {
+            Some((grant, _)) if grant.counts => format!(
+                "not done in time: only {0} can say whether it takes the role ({1}); it goes on when {0} answers; if that is lost for good: podzero resolve --keep {2}",
+                view.pod(grant.target),
+                self.why,
+                view.own.pod
+            ),
+            Some(_) | None => format!("not done in time: {}", self.why),
+        };
+        Some(self.end(Outcome::Failed, line))
+    }
+
+    fn over(&self, view: &View<'_>, closed: bool, now: Time) -> Option<Outcome> {
+        let me = view.snapshot.me;
+        let master = view.granted_master().filter(|m| m.ordinal != me);
+        if let (Some(run_id), Some(master)) = (&self.led_by, master) {
+            let ours = view.own.is_granted_master()
+                || matches!(&view.snapshot.local, Local::Up(s) if s.role == ServerRole::Master);
+            if ours || !closed {
+                return None;
+            }
+            return Some(self.moved(run_id, master, now));
+        }
+        if let Local::Unreachable { gone: true, .. } = view.snapshot.local
+            && self.fenced_at.is_none()
+        {
+            return Some(self.end(
+                Outcome::Nothing,
+                "the server here is gone already: nothing to do".to_owned(),
+            ));
+        }
+        if self.led_by.is_some() {
+            if self.wish.to == Some(me) {
+                return Some(self.end(
+                    Outcome::Nothing,
+                    format!("{} is the master already: nothing to do", view.own.pod),
+                ));
+            }
+            let named = self.wish.to.filter(|_| view.own.is_granted_master());
+            if let Some(to) = named.filter(|to| self.wish.tried.contains(to)) {
+                let line = format!(
+                    "not done: {} did not take the role: {}",
+                    view.pod(to),
+                    self.why
+                );
+                return Some(self.end(Outcome::Failed, line));
+            }
+            if let Some(to) = named.filter(|to| !view.snapshot.peers.contains_key(to)) {
+                let line = format!("not done: {} is no member of the set", view.pod(to));
+                return Some(self.end(Outcome::Failed, line));
+            }
+            let offered = own(view).is_some_and(|(grant, _)| {
+                let target = view.report(grant.target);
+                target.is_none_or(|t| t.authority.closed < Some(grant.epoch))
+            });
+            let alone = self.cause == Cause::Prestop && !offered && nobody_stays(view);
+            return alone.then(|| {
+                self.end(
+                    Outcome::Nothing,
+                    "no other member is there and stays: nothing to do".to_owned(),
+                )
+            });
+        }
+        // Only a master has a role to hand over.
+        let serves = matches!(&view.snapshot.local, Local::Up(s) if s.role != ServerRole::Master)
+            || self.cause != Cause::Prestop;
+        match (self.cause, master) {
+            (Cause::Prestop, _) if serves && now >= self.drained => Some(self.end(
+                Outcome::Done,
+                "not the master, and not ready for some time now: done".to_owned(),
+            )),
+            (Cause::Failover, Some(master)) if self.wish.to == Some(master.ordinal) => {
+                Some(self.end(
+                    Outcome::Nothing,
+                    format!("{} is the master already: nothing to do", master.pod),
+                ))
+            }
+            (Cause::Failover, Some(master)) => Some(self.end(
+                Outcome::Failed,
+                format!(
+                    "{} is not the master; {} is: run podzero failover there",
+                    view.own.pod, master.pod
+                ),
+            )),
+            (Cause::Failover | Cause::Home, None) if !view.own.is_granted_master() => {
+                Some(self.end(
+                    Outcome::Failed,
+                    format!("{} is not the master: {}", view.own.pod, self.why),
+                ))
+            }
+            (Cause::Prestop | Cause::Failover | Cause::Home, _) => None,
+        }
+    }
+
+    /// Somebody else is the master now.
+    fn moved(&self, run_id: &str, master: &Report, now: Time) -> Outcome {
+        let epoch = master.epoch.map(|e| e.to_string()).unwrap_or_default();
+        let took = master.authority.took_over_from.as_ref() == Some(&run_id.to_owned());
+        if took {
+            let stopped = self.fenced_at.map_or(0, |at| now.since(at).as_millis());
+            let all = now.since(self.begun).as_millis();
+            let line = format!(
+                "done: {} is the master of epoch {epoch}, with every write; {all} ms in all, the last {stopped} of them without writes here",
+                master.pod
+            );
+            return self.end(Outcome::Done, line);
+        }
+        let line = format!(
+            "{} became the master of epoch {epoch} in another way: writes that were acknowledged last may be lost",
+            master.pod
+        );
+        self.end(Outcome::PossibleLoss, line)
+    }
+
+    fn tell(&mut self, view: &View<'_>, now: Time) {
+        let writable = matches!(&view.snapshot.local, Local::Up(s) if s.role == ServerRole::Master);
+        let (step, line) = match own(view) {
+            _ if self.led_by.is_none() => (
+                Step::Waiting,
+                format!(
+                    "{} is not the master; it is not ready any more, so that clients leave it",
+                    view.own.pod
+                ),
+            ),
+            None => (
+                Step::Waiting,
+                "looks for a member that can take the role".to_owned(),
+            ),
+            Some((grant, _)) => {
+                let (epoch, to) = (grant.epoch, view.pod(grant.target));
+                let armed = view
+                    .report(grant.target)
+                    .is_some_and(|t| armed_for(t, epoch));
+                if !writable {
+                    self.fenced_at.get_or_insert(now);
+                    (
+                        Step::Fenced(epoch),
+                        format!(
+                            "writes are stopped here; {to} takes the role when it has received the rest"
+                        ),
+                    )
+                } else if armed {
+                    (
+                        Step::Armed(epoch),
+                        format!("{to} is ready to take the role"),
+                    )
+                } else if grant.counts {
+                    (
+                        Step::Counts(epoch),
+                        format!("every member that answers knows of it; waits until {to} is ready"),
+                    )
+                } else {
+                    (
+                        Step::Granted(epoch),
+                        format!("offers the role of epoch {epoch} to {to}"),
+                    )
+                }
+            }
+        };
+        if writable {
+            self.fenced_at = None;
+        }
+        if self.step.as_ref() != Some(&step) {
+            self.step = Some(step);
+            self.say(line);
+        }
+    }
+}
+
+/// Whether every other member is missing, or being stopped as well.
+fn nobody_stays(view: &View<'_>) -> bool {
+    // A name may be missing for a moment: whoever is attached is there. And DNS that does not say how
+    // many members there are does not say that there is none.
+    let peers = &view.snapshot.peers;
+    let none_else = view.own.replication.replicas.is_empty() && view.snapshot.names_known;
+    let gone = peers.values().all(|peer| match &peer.state {
+        PeerState::Missing => none_else,
+        PeerState::Answered(report) => report.terminating,
+        PeerState::ServerOnly(_) | PeerState::Silent(_) => false,
+    });
+    gone && (none_else || !peers.is_empty())
+}
