@@ -33,6 +33,9 @@ pub enum ActError {
     /// Writes were stopped, and the replica did not receive the rest in time.
     #[error("not done: the replica did not receive everything in time; writes go on here")]
     NotEven,
+    /// The other server of a handover.
+    #[error("the server of the other member could not be asked")]
+    There(#[source] ServerError),
     /// The server did not do it, or nobody knows.
     #[error("the local server did not carry it out")]
     Server(#[from] ServerError),
@@ -111,15 +114,11 @@ pub async fn act(
             Ok(())
         }
         Action::Lower => handover::lower(memory, file, server).await,
-        Action::Arm(intent) => {
-            memory.intent = Some(intent.clone());
-            if let Err(error) = file.save(memory) {
-                memory.intent = None;
-                return Err(error.into());
-            }
-            crate::fault::at("armed");
-            Ok(())
-        }
+        Action::Arm {
+            intent,
+            there: address,
+        } => handover::arm(intent, *address, memory, file, there).await,
+        Action::Confirm => handover::confirm(snapshot.me, memory, file),
         Action::TakeOver {
             there: address,
             deadline,

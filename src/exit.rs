@@ -14,7 +14,8 @@ pub enum Exit {
     Usage = 2,
     /// Waited until the time limit, in vain.
     WaitedInVain = 3,
-    /// Refused, because going on could cost data.
+    /// Refused: going on could cost data, or what was asked cannot be (another set's pod, another
+    /// handover under way).
     RefusedForData = 4,
     /// Files, ports, rights: the environment is not as it must be.
     Environment = 5,

@@ -25,8 +25,9 @@ use crate::publish::Shared;
 
 /// How long a client may take to send its request's head: probes send theirs at once.
 const HEAD_LIMIT: Duration = Duration::from_secs(5);
-/// How long a connection may last in all. Peers' sidecars connect anew.
-const CONNECTION_LIMIT: Duration = Duration::from_mins(10);
+/// How long a connection may last in all: longer than a preStop hook waits, which is half of a grace
+/// period. Peers' sidecars connect anew.
+const CONNECTION_LIMIT: Duration = Duration::from_hours(1);
 /// More connections at once than probes, peers and scrapers make together; the rest is closed.
 const CONNECTIONS: usize = 256;
 /// More than a peer, a node's kubelet or a scraper makes from one address: nobody keeps the others out.

@@ -103,6 +103,19 @@ pub struct Armed {
     pub from: Ordinal,
     /// Its grant's handover.
     pub handover: Handover,
+    /// Set just before the server is told: what both servers had then. A server that was promoted
+    /// from there has everything, whatever becomes of the other one.
+    #[serde(default)]
+    pub even: Option<Even>,
+}
+
+/// Where two servers had exactly the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Even {
+    /// The history's replication ID.
+    pub id: ReplicationId,
+    /// Its offset.
+    pub offset: u64,
 }
 
 /// One step in the descent of a member's data.

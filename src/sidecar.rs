@@ -129,6 +129,7 @@ impl Sidecar {
                     .reasons
                     .iter()
                     .all(|r| matches!(r, Reason::Master(_) | Reason::Following(_)));
+            let urgent = self.is_urgent(&decision);
             let pause = if decision.action != Action::Wait {
                 // What failed is tried again, a little later.
                 if self.troubles.action.is_some() {
@@ -138,7 +139,7 @@ impl Sidecar {
                 }
             } else if steady && told_at.is_none() && self.run.is_none() {
                 STEADY
-            } else if self.is_urgent(&decision) {
+            } else if urgent {
                 URGENT
             } else {
                 UNSETTLED
@@ -217,7 +218,7 @@ impl Sidecar {
             self.masterless_since = clock::now();
         }
         self.declined_at.extend(just_declined(&view, &decision));
-        if !remembered && decision.action != Action::Fence {
+        if !remembered && !matches!(decision.action, Action::Fence | Action::Lower) {
             decision.action = Action::Wait;
         }
         if let Some(why) = self.troubles.state_file.clone().filter(|_| !remembered) {
@@ -350,7 +351,8 @@ impl Sidecar {
                     | Action::Adopt { .. }
                     | Action::Publish(_)
                     | Action::Withdraw
-                    | Action::Arm(_)
+                    | Action::Arm { .. }
+                    | Action::Confirm
                     | Action::Close(_) => "a decision could not be carried out",
                 };
                 let words = self.trouble(error, what);

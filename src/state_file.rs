@@ -17,6 +17,9 @@ use crate::topology::{Epoch, Identity, Ordinal, ReplicationId};
 /// The file's name in the data directory.
 pub const FILE_NAME: &str = "podzero-state.json";
 
+/// Beside it: a promotion that was just told to the server, see [`StateFile::note`].
+const NOTE_NAME: &str = "podzero-promotion.json";
+
 /// The longest descent that is kept; older ancestors lost their backlog long ago.
 pub const LINEAGE_KEPT: usize = 16;
 
@@ -45,6 +48,9 @@ pub struct Raised {
     pub run_id: String,
     /// The value before.
     pub before: String,
+    /// `min-replicas-max-lag` before, where it had to be set too: with 0 the other one does nothing.
+    #[serde(default)]
+    pub max_lag: Option<String>,
 }
 
 /// Whom this member was told to follow last.
@@ -160,23 +166,34 @@ impl StateFile {
             Ok(None) => (Memory::default(), Found::Nothing),
             Err(why) => (Memory::default(), Found::Unusable(why)),
         };
-        let memory = Memory {
+        let mut memory = Memory {
             schema: SCHEMA,
             owner,
             ..memory
         };
+        let noted = fs::read(data_dir.join(NOTE_NAME)).ok();
+        let noted = noted.and_then(|text| serde_json::from_slice::<Intent>(&text).ok());
+        if let (Some(intent), Some(noted)) = (&mut memory.intent, noted)
+            && (intent.epoch, &intent.run_id) == (noted.epoch, &noted.run_id)
+        {
+            *intent = noted;
+        }
         let written = (found == Found::Ours).then(|| memory.clone());
         (Self { path, written }, memory, found)
     }
 
     /// Writes the memory, atomically, if it differs from what was last written.
     pub fn save(&mut self, memory: &Memory) -> Result<(), StateFileError> {
-        let same = |old: &Memory| {
-            Memory {
-                at: old.at,
-                ..memory.clone()
-            } == *old
+        // What a note says needs no write.
+        let plain = |memory: &Memory| {
+            let mut memory = memory.clone();
+            memory.at = 0;
+            if let Some(armed) = memory.intent.as_mut().and_then(|i| i.armed.as_mut()) {
+                armed.even = None;
+            }
+            memory
         };
+        let same = |old: &Memory| plain(old) == plain(memory);
         if self.written.as_ref().is_some_and(same) {
             return Ok(());
         }
@@ -186,6 +203,16 @@ impl StateFile {
         })?;
         self.written = Some(memory.clone());
         Ok(())
+    }
+
+    /// Notes what is known just before a promotion, without waiting for the disk: it matters only while
+    /// the server that is told goes on running, which it does not when the machine fails. A note that
+    /// cannot be written or read is missing, which costs the promotion when this process ends before
+    /// it could write down its outcome.
+    pub fn note(&self, intent: &Intent) {
+        if let Ok(text) = serde_json::to_vec(intent) {
+            let _ = fs::write(self.path.with_file_name(NOTE_NAME), text);
+        }
     }
 
     /// What was last written, to tell whether a change is worth a write.
@@ -291,6 +318,52 @@ mod tests {
         let (_, again, found) = StateFile::open(dir.path(), &identity());
         assert_eq!((again, found), (memory, Found::Ours));
         assert_eq!(remembered(dir.path(), &identity()).epoch, Some(epoch));
+    }
+
+    #[test]
+    fn a_note_counts_for_its_own_promotion_alone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (mut file, memory, _) = StateFile::open(dir.path(), &identity());
+        let intent = |counter, run_id: &str| Intent {
+            epoch: Epoch {
+                counter,
+                granter: Ordinal::ZERO,
+            },
+            run_id: run_id.to_owned(),
+            armed: None,
+        };
+        let armed = |intent: Intent| Intent {
+            armed: Some(crate::report::Armed {
+                from: Ordinal::ZERO,
+                handover: crate::report::Handover {
+                    run_id: "there".to_owned(),
+                    cancelled: false,
+                    away_from: None,
+                },
+                even: Some(crate::report::Even {
+                    id: crate::topology::ReplicationId::parse(&"a".repeat(40)).expect("an ID"),
+                    offset: 9,
+                }),
+            }),
+            ..intent
+        };
+        let noted = armed(intent(2, "here"));
+        file.note(&noted);
+        let after = |file: &mut StateFile, intent: Option<Intent>| {
+            let memory = Memory {
+                intent,
+                ..memory.clone()
+            };
+            file.save(&memory).expect("saved");
+            StateFile::open(dir.path(), &identity()).1.intent
+        };
+        assert_eq!(after(&mut file, Some(intent(2, "here"))), Some(noted));
+        for other in [Some(intent(3, "here")), Some(intent(2, "again")), None] {
+            assert_eq!(after(&mut file, other.clone()), other);
+        }
+        fs::write(dir.path().join(NOTE_NAME), "{").expect("written");
+        let torn = Some(intent(2, "here"));
+        assert_eq!(after(&mut file, torn.clone()), torn);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::decide::handover::{Verdict, is_even, is_near, judge};
 use crate::observe::info::{ServerInfo, ServerRole};
 use crate::observe::local::LocalServer;
 use crate::observe::redis::{Connection, Login, ServerError};
-use crate::report::Intent;
+use crate::report::{Even, Intent};
 use crate::state_file::{Memory, Raised, StateFile};
 use crate::topology::Ordinal;
 
@@ -26,6 +26,10 @@ const LIMIT: Duration = Duration::from_millis(900);
 
 /// The setting that stops writes before a fence.
 const MIN_REPLICAS: &str = "min-replicas-to-write";
+/// Switches it off altogether when it is 0.
+const MAX_LAG: &str = "min-replicas-max-lag";
+/// The server's own default, in seconds.
+const DEFAULT_LAG: &str = "10";
 /// More replicas than anybody has.
 const NEVER: &str = "1000000";
 
@@ -45,29 +49,29 @@ impl There {
     }
 
     /// Connects ahead of time, so that no connecting lies in the gap.
-    pub async fn reach(&mut self, address: SocketAddr) -> Result<(), ServerError> {
+    pub async fn reach(&mut self, address: SocketAddr) -> Result<(), ActError> {
         if self
             .connection
             .as_ref()
             .is_none_or(|c| c.address() != address)
         {
             self.connection = None;
-            let opened = Connection::open(address, &self.login, LIMIT, None).await?;
-            self.connection = Some(opened);
+            let opened = Connection::open(address, &self.login, LIMIT, None).await;
+            self.connection = Some(opened.map_err(ActError::There)?);
         }
         Ok(())
     }
 
-    async fn info(&mut self, address: SocketAddr) -> Result<ServerInfo, ServerError> {
+    async fn info(&mut self, address: SocketAddr) -> Result<ServerInfo, ActError> {
         self.reach(address).await?;
         let Some(connection) = &mut self.connection else {
-            return Err(ServerError::Refused { address });
+            return Err(ActError::There(ServerError::Refused { address }));
         };
         let info = connection.info().await;
         if info.is_err() {
             self.connection = None;
         }
-        info
+        info.map_err(ActError::There)
     }
 
     /// The connection is not needed any more.
@@ -83,6 +87,41 @@ async fn here(server: &mut LocalServer) -> Result<ServerInfo, ActError> {
         server.drop_connection();
     }
     Ok(info?)
+}
+
+/// Gets ready, if the other server can be asked: whoever shows itself armed makes that one stop its
+/// writes. Else declines, so that another member can be tried.
+pub(super) async fn arm(
+    intent: &Intent,
+    address: SocketAddr,
+    memory: &mut Memory,
+    file: &mut StateFile,
+    there: &mut There,
+) -> Result<(), ActError> {
+    if let Err(error) = there.info(address).await {
+        memory.closed = memory.closed.max(Some(intent.epoch));
+        file.save(memory)?;
+        return Err(error);
+    }
+    memory.intent = Some(intent.clone());
+    if let Err(error) = file.save(memory) {
+        memory.intent = None;
+        return Err(error.into());
+    }
+    crate::fault::at("armed");
+    Ok(())
+}
+
+/// The promotion has happened, as the two servers were even before it.
+pub(super) fn confirm(
+    me: Ordinal,
+    memory: &mut Memory,
+    file: &mut StateFile,
+) -> Result<(), ActError> {
+    match memory.intent.clone() {
+        Some(intent) => done(&intent, me, memory, file),
+        None => Ok(()),
+    }
 }
 
 /// Looks until the local server has everything that the fenced one has, and promotes it then.
@@ -109,6 +148,13 @@ pub(super) async fn take_over(
             Verdict::Wait => tokio::time::sleep(PAUSE).await,
             Verdict::Promoted => return done(&intent, me, memory, file),
             Verdict::Promote => {
+                if let Some(intent) = &mut memory.intent {
+                    if let Some(armed) = &mut intent.armed {
+                        let offset = theirs.offset;
+                        armed.even = theirs.id.map(|id| Even { id, offset });
+                    }
+                    file.note(intent);
+                }
                 crate::fault::at("promoting");
                 if clock::now() >= deadline {
                     return Err(ActError::TooLate);
@@ -188,15 +234,20 @@ pub(super) async fn fence_when_even(
     if memory.raised.is_none() {
         let connection = server.connection().ok_or(ActError::ConnectionChanged)?;
         let before = connection.config_get(MIN_REPLICAS).await?;
+        let max_lag = connection.config_get(MAX_LAG).await?;
         let run_id = memory.run_id.clone().unwrap_or_default();
         memory.raised = Some(Raised {
             run_id,
             before: before.unwrap_or_else(|| "0".to_owned()),
+            max_lag: max_lag.filter(|lag| lag == "0"),
         });
         file.save(memory)?;
     }
     crate::fault::at("stopping");
     let connection = server.connection().ok_or(ActError::ConnectionChanged)?;
+    if memory.raised.as_ref().is_some_and(|r| r.max_lag.is_some()) {
+        connection.config_set(MAX_LAG, DEFAULT_LAG).await?;
+    }
     connection.config_set(MIN_REPLICAS, NEVER).await?;
     crate::fault::at("stopped");
     let begun = clock::now();
@@ -224,6 +275,9 @@ pub(super) async fn lower(
     if let Some(raised) = &memory.raised {
         let connection = server.connection().ok_or(ActError::ConnectionChanged)?;
         connection.config_set(MIN_REPLICAS, &raised.before).await?;
+        if let Some(lag) = &raised.max_lag {
+            connection.config_set(MAX_LAG, lag).await?;
+        }
     }
     memory.raised = None;
     Ok(file.save(memory)?)

@@ -7,8 +7,8 @@
 
 use super::choice::{choose, newest_masters, visible_loss};
 use super::{
-    Action, Decision, Local, PeerState, Reason, View, answers_for_its_data, handover, ordinal_of,
-    wait,
+    Action, Decision, GRANT_VALID, Local, Peer, PeerState, Reason, View, answers_for_its_data,
+    handover, ordinal_of, wait,
 };
 use crate::report::{Grant, Report, Role};
 use crate::topology::{Epoch, Ordinal};
@@ -167,6 +167,10 @@ fn pending(view: &View<'_>, grant: &Grant) -> Decision {
         .filter(|r| r.epoch_seen != Some(epoch) && !is_given_up(view, r))
         .map(|r| r.pod.as_str())
         .collect();
+    if let Some(pod) = may_still_act(view) {
+        let by = format!("{pod}, which fell silent a moment ago and may still act");
+        return wait(Reason::GrantNotSeen { epoch, by });
+    }
     if unseen.is_empty() && target.is_some() {
         // A report that shows this epoch was made after the grant was published, so it tells the data
         // as it is without a master. The one on which the choice was made may be older than the last
@@ -198,6 +202,21 @@ fn pending(view: &View<'_>, grant: &Grant) -> Decision {
         unseen.join(", ")
     };
     wait(Reason::GrantNotSeen { epoch, by })
+}
+
+/// Who fell silent a moment ago may still carry out what was granted to it before: whoever is waited for
+/// longer than that holds cannot.
+fn may_still_act(view: &View<'_>) -> Option<String> {
+    let now = view.snapshot.started_at;
+    let recent = |peer: &Peer| match &peer.state {
+        PeerState::Answered(_) => false,
+        PeerState::ServerOnly(_) | PeerState::Missing | PeerState::Silent(_) => {
+            now.since(peer.since) <= GRANT_VALID
+        }
+    };
+    let mut peers = view.snapshot.peers.iter();
+    let (ordinal, _) = peers.find(|(_, peer)| recent(peer))?;
+    Some(view.pod(*ordinal))
 }
 
 /// A member that cannot remember can do nothing: after the wait it counts as one that is silent.
@@ -238,10 +257,10 @@ struct Choice {
 
 /// Nobody is the master as far as pod-0 can see: whom to grant the role, or what to wait for.
 fn masterless(view: &View<'_>) -> Result<Choice, Reason> {
-    refuse_beside_a_master(view)?;
     if let Some((from, to)) = handover::under_way(view) {
         return Err(Reason::HandingOver { from, to });
     }
+    refuse_beside_a_master(view)?;
     wait_for_newest_master(view)?;
     let left_out = wait_for_members(view)?;
     let (target, mut why) = choose(view)?;

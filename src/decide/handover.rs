@@ -19,8 +19,8 @@ mod giving;
 mod taking;
 
 pub use choice::{may_go_home, target};
-pub use compare::{Verdict, feeds_when_fenced, is_even, is_near, judge};
-pub use giving::{begin, pending};
+pub use compare::{Verdict, feeds_when_fenced, is_even, is_near, is_promoted, judge};
+pub use giving::{begin, gives_up, pending};
 pub use taking::{arm, armed};
 
 use super::View;

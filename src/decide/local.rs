@@ -124,7 +124,7 @@ fn hand_over(view: &View<'_>, server: &ServerInfo, grant: &Grant) -> Decision {
         .report(grant.target)
         .is_some_and(|target| handover::armed_for(target, grant.epoch));
     let cancelled = grant.handover.as_ref().is_some_and(|h| h.cancelled);
-    if !grant.counts || cancelled || !armed {
+    if !grant.counts || cancelled || !armed || handover::gives_up(view, grant) {
         return wait(reason);
     }
     let peer = view.snapshot.peers.get(&grant.target);

@@ -207,8 +207,15 @@ pub enum Action {
     },
     /// Give back what was raised to stop writes before a fence.
     Lower,
-    /// Be ready to take the role in a handover.
-    Arm(Intent),
+    /// Be ready to take the role in a handover, if the server that hands over can be reached.
+    Arm {
+        /// What is remembered.
+        intent: Intent,
+        /// Where that server is reached.
+        there: SocketAddr,
+    },
+    /// The promotion that was begun has happened, with everything: the role is held.
+    Confirm,
     /// Look at the fenced server and at the local one until the local one has everything, and promote
     /// it then.
     TakeOver {
@@ -234,7 +241,8 @@ impl Action {
             Self::FenceWhenNear { .. } => "fence_when_near",
             Self::FenceWhenEven { .. } => "fence_when_even",
             Self::Lower => "lower",
-            Self::Arm(_) => "arm",
+            Self::Arm { .. } => "arm",
+            Self::Confirm => "confirm",
             Self::TakeOver { .. } => "take_over",
         }
     }

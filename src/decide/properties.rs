@@ -54,7 +54,8 @@ fn promotes(decision: &Decision) -> Option<(&'static str, Option<Ordinal>)> {
         | Action::FenceWhenNear { .. }
         | Action::FenceWhenEven { .. }
         | Action::Lower
-        | Action::Arm(_)
+        | Action::Arm { .. }
+        | Action::Confirm
         | Action::TakeOver { .. }
         | Action::Fence
         | Action::Follow { .. }
@@ -259,5 +260,5 @@ fn every_action_is_decided_somewhere() {
         *counts.entry(world.decide().action.as_str()).or_default() += 1;
     }
     let rare: Vec<_> = counts.iter().filter(|(_, n)| **n < 8).collect();
-    assert!(counts.len() == 13 && rare.is_empty(), "{counts:?}");
+    assert!(counts.len() == 14 && rare.is_empty(), "{counts:?}");
 }

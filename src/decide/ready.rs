@@ -58,12 +58,13 @@ pub fn conditions(view: &View<'_>, memory: &mut ReadyMemory) -> Vec<Condition> {
             match &server.role {
                 ServerRole::Master => {
                     let holds = view.memory.held.is_some() && view.memory.intent.is_none();
-                    // The own handover takes nothing away until the target has armed itself.
-                    let given = handover::own(view).is_some_and(|(grant, _)| {
-                        Some(grant.epoch) == view.newest_epoch()
-                            && !view
-                                .report(grant.target)
-                                .is_some_and(|t| handover::armed_for(t, grant.epoch))
+                    // The own handover takes nothing away until the target has armed itself, nor
+                    // when it was called off.
+                    let given = handover::own(view).is_some_and(|(grant, handover)| {
+                        let armed = view
+                            .report(grant.target)
+                            .is_some_and(|t| handover::armed_for(t, grant.epoch));
+                        Some(grant.epoch) == view.newest_epoch() && (handover.cancelled || !armed)
                     });
                     let held = view.memory.held.as_ref().map(|h| h.epoch);
                     let newer = !given && view.newest_epoch() > held;

@@ -137,7 +137,8 @@ fn check(me: &Member, others: &[(Ordinal, &Being)], late: bool) {
         Action::FenceWhenNear { .. }
         | Action::FenceWhenEven { .. }
         | Action::Lower
-        | Action::Arm(_)
+        | Action::Arm { .. }
+        | Action::Confirm
         | Action::TakeOver { .. } => {
             panic!("a handover without one: {}", world())
         }

@@ -175,6 +175,7 @@ async fn root(State(shared): State<Shared>) -> Response {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Keep {
     keep: String,
 }
@@ -214,6 +215,7 @@ async fn prestop(State(shared): State<Shared>) -> Response {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct To {
     to: Option<String>,
 }

@@ -32,15 +32,16 @@ pub enum Pace {
     Steady,
     /// Something here waits for what they show next: they are to look around at once.
     Hurry,
-    /// A handover is under way: as in a hurry, and nobody is waited for long.
-    Handover,
+    /// A handover is under way: as in a hurry, nobody is waited for long, and who was just silent is
+    /// not waited for again, but for the other side, if this member is one.
+    Handover(Option<Ordinal>),
 }
 
 impl Pace {
     fn limit(self) -> Duration {
         match self {
             Self::Steady | Self::Hurry => LIMIT,
-            Self::Handover => SHORT,
+            Self::Handover(_) => SHORT,
         }
     }
 }
@@ -82,7 +83,11 @@ pub struct Members {
 struct Contact {
     name: Name,
     client: Option<PeerClient>,
+    silent: Option<(Time, String)>,
 }
+
+/// So long a handover goes on without asking somebody who was silent.
+const PASSED_OVER: Duration = Duration::from_secs(1);
 
 /// What a look at the others found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -239,6 +244,19 @@ async fn one(
             return asked;
         }
     };
+    let passed_over = match (pace, &asked.contact.silent) {
+        (Pace::Handover(side), Some((at, why)))
+            if side != Some(ordinal) && clock::now().since(*at) < PASSED_OVER =>
+        {
+            Some(why.clone())
+        }
+        (Pace::Handover(_) | Pace::Hurry | Pace::Steady, _) => None,
+    };
+    if let Some(why) = passed_over {
+        asked.address = Some(address);
+        asked.state = PeerState::Silent(why);
+        return asked;
+    }
     if can_be_a_peer(address, &ask.own) {
         asked.address = Some(address);
         asked.state = report(ask, ordinal, address, &mut asked.contact.client, pace).await;
@@ -247,6 +265,10 @@ async fn one(
             "DNS leads from {name} to {address}, which is this pod itself or nobody"
         ));
     }
+    asked.contact.silent = match &asked.state {
+        PeerState::Silent(why) => Some((clock::now(), why.clone())),
+        PeerState::Answered(_) | PeerState::ServerOnly(_) | PeerState::Missing => None,
+    };
     if let PeerState::Answered(report) = &asked.state {
         asked.contact.name.is_right();
         // Whoever is followed already was verified when it was chosen.

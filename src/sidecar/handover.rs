@@ -78,7 +78,9 @@ impl Sidecar {
             return Pace::Steady;
         }
         if self.urgent_since.is_some() || memory.intent.is_some() || handover.is_some() {
-            Pace::Handover
+            let from = memory.intent.as_ref().and_then(|i| i.armed.as_ref());
+            let to = grant.filter(|g| g.handover.is_some()).map(|g| g.target);
+            Pace::Handover(from.map(|armed| armed.from).or(to))
         } else if grant.is_some() {
             Pace::Hurry
         } else {
@@ -88,13 +90,12 @@ impl Sidecar {
 
     /// The next step of a member that has armed itself in this turn.
     pub(super) fn armed(&self, decision: &Decision, snapshot: &Snapshot) -> Option<Action> {
-        let Action::Arm(intent) = &decision.action else {
+        let Action::Arm { intent, there } = &decision.action else {
             return None;
         };
         let is_armed = self.memory.intent.as_ref() == Some(intent);
-        let from = intent.armed.as_ref().filter(|_| is_armed)?.from;
-        Some(Action::TakeOver {
-            there: snapshot.peers.get(&from)?.server?,
+        is_armed.then(|| Action::TakeOver {
+            there: *there,
             deadline: snapshot.started_at + GRANT_VALID,
         })
     }

@@ -18,8 +18,6 @@ use crate::table::{Figure, Goal, Row, note};
 
 /// Changes of the master for each way and manner.
 const ROUNDS: usize = 50;
-/// Of those by sentinels, which take over ten seconds each.
-const SENTINEL_ROUNDS: usize = 10;
 
 /// What many changes did to the writers.
 #[derive(Debug, Default)]
@@ -57,9 +55,9 @@ pub(crate) fn figure() -> Result<Figure> {
         drop(set);
         told(ROUNDS, "FAILOVER");
         let theirs = many(&without_sidecars()?, ROUNDS, writers, by_command)?;
-        told(SENTINEL_ROUNDS, "SENTINEL FAILOVER");
+        told(ROUNDS, "SENTINEL FAILOVER");
         let set = with_sentinels()?;
-        let sentinel = many(&set, SENTINEL_ROUNDS, writers, by_sentinel)?;
+        let sentinel = many(&set, ROUNDS, writers, by_sentinel)?;
         outcomes.push((ours, theirs, sentinel));
     }
     let (few, many) = (&outcomes[0], &outcomes[1]);
@@ -91,9 +89,7 @@ pub(crate) fn figure() -> Result<Figure> {
     let lost: fn(&Outcome) -> f64 = |o| o.lost as f64;
     let copies: fn(&Outcome) -> f64 = |o| o.full_copies as f64;
     Ok(Figure {
-        title: format!(
-            "planned change of the master, {ROUNDS} times ({SENTINEL_ROUNDS} by SENTINEL FAILOVER), longest gap of a writer, ms"
-        ),
+        title: format!("planned change of the master, {ROUNDS} times, longest gap of a writer, ms"),
         rows: vec![
             gap("1 at 1 ms, v. FAILOVER", &few.0, &few.1, 25.0),
             gap(

@@ -69,6 +69,7 @@ fn bad_input_on_the_socket() -> Result<()> {
         ("/failover", "{"),
         ("/failover", "[]"),
         ("/failover", "{\"to\":5}"),
+        ("/failover", "{\"too\":\"redis-1\"}"),
         ("/failover", "{\"to\":\"\"}"),
         ("/failover", "{\"to\":\"redis-4294967296\"}"),
         ("/failover", "{\"to\":\"redis--1\"}"),
@@ -82,7 +83,7 @@ fn bad_input_on_the_socket() -> Result<()> {
     ensure!(set.converge()? == 0, "it moved: {}", all.join("\n"));
     ensure!(
         all.iter()
-            .take(9)
+            .take(10)
             .all(|l| l.ends_with(" 400") || l.ends_with(" 422") || l.ends_with(" 409")),
         "{}",
         all.join("\n")

@@ -189,3 +189,53 @@ fn a_hook_that_says_done_too_early_loses_acknowledged_writes() -> Result<()> {
     );
     Ok(())
 }
+
+/// One replica is slow, the other one has everything: `failover --to` the slow one runs out of time,
+/// then the hook is called. It should hand over to the other one.
+#[test]
+fn a_slow_armed_target_does_not_keep_the_hook_from_the_other() -> Result<()> {
+    let set = patient().env("PODZERO_GRACE", "10s").start()?;
+    let _slow = slow_down(&set, 1, 60);
+    burst(&set, 0, 20)?;
+    let (code, said) = podzero(&set, 0, &["failover", "--to", "redis-1"])?;
+    println!("{code}: {said}");
+    ensure!(code == 3, "{code}: {said}");
+    pause(2);
+    println!(
+        "2 s after its end: grant {}",
+        set.member(0).status()?.0["authority"]["grant"]
+    );
+    let (code, said) = podzero(&set, 0, &["prestop"])?;
+    let masters = set.masters();
+    ensure!(code == 0, "prestop: {code}: {said}; masters {masters:?}");
+    Ok(())
+}
+
+/// After a handover that ran out of time the master, which accepts writes, is ready again.
+#[test]
+fn a_master_is_ready_after_a_handover_that_ran_out_of_time() -> Result<()> {
+    let set = patient().env("PODZERO_GRACE", "6s").start()?;
+    let _slow = slow_down(&set, 1, 60);
+    burst(&set, 0, 20)?;
+    let (code, said) = podzero(&set, 0, &["failover", "--to", "redis-1"])?;
+    ensure!(code == 3, "{code}: {said}");
+    let mut not_ready = 0;
+    for _ in 0..12 {
+        pause(1);
+        let page = set.member(0).get("/readyz")?;
+        let writable = connect(&set, 0)?.tell("SET a 1").is_ok();
+        println!(
+            "{} writable {writable}: {}",
+            page.code,
+            page.body.replace('\n', " | ")
+        );
+        if page.code != 200 && writable {
+            not_ready += 1;
+        }
+    }
+    ensure!(
+        not_ready < 4,
+        "not ready and writable for {not_ready} of 12 s after \"not done in time\""
+    );
+    Ok(())
+}

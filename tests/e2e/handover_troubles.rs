@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use harness::{Manner, Set};
 
 use crate::faults::fault_has_struck;
-use crate::handover::{gentle, podzero};
+use crate::handover::{end, gentle, podzero, spawn};
 use crate::{pause, set};
 
 pub(crate) fn small() -> Manner {
@@ -19,7 +19,7 @@ pub(crate) fn small() -> Manner {
 }
 
 /// Starts a member's sidecar anew with a fault.
-fn arm_fault(set: &mut Set, of: usize, fault: &str) -> Result<()> {
+pub(crate) fn arm_fault(set: &mut Set, of: usize, fault: &str) -> Result<()> {
     set.member_mut(of).kill_sidecar()?;
     set.member_mut(of)
         .start_sidecar_with(&[("PODZERO_FAULT", fault)])?;
@@ -79,8 +79,14 @@ fn prestop_after_a_sidecars_restart_does_not_say_done_in_the_middle() -> Result<
 }
 
 /// From now on a member cannot write its state file.
-fn fill_disk(set: &Set, of: usize) -> Result<()> {
+pub(crate) fn fill_disk(set: &Set, of: usize) -> Result<()> {
     std::fs::create_dir(set.member(of).data().join("podzero-state.json.new"))?;
+    Ok(())
+}
+
+/// The same, and its sidecar has noticed.
+fn fill_disk_of_a_running(set: &Set, of: usize) -> Result<()> {
+    fill_disk(set, of)?;
     set.wait_for("its sidecar notices", || {
         let status = set.member(of).status()?.0;
         ensure!(status["forgets"] == true, "{status}");
@@ -93,7 +99,7 @@ fn fill_disk(set: &Set, of: usize) -> Result<()> {
 #[test]
 fn a_full_disk_of_one_replica_does_not_stop_prestop() -> Result<()> {
     let set = set().start()?;
-    fill_disk(&set, 1)?;
+    fill_disk_of_a_running(&set, 1)?;
     let (code, said) = podzero(&set, 0, &["prestop"])?;
     ensure!(code == 0, "{code}: {said}\n{}", set.describe());
     Ok(())
@@ -103,7 +109,7 @@ fn a_full_disk_of_one_replica_does_not_stop_prestop() -> Result<()> {
 #[test]
 fn a_full_disk_of_a_bystander_does_not_stop_prestop() -> Result<()> {
     let set = set().start()?;
-    fill_disk(&set, 2)?;
+    fill_disk_of_a_running(&set, 2)?;
     let (code, said) = podzero(&set, 0, &["prestop"])?;
     ensure!(code == 0, "{code}: {said}\n{}", set.describe());
     Ok(())
@@ -215,7 +221,11 @@ fn a_target_that_vanishes_and_a_persons_word() -> Result<()> {
     a_target_that_vanishes(|set| {
         let observer = set.observe();
         let (keep, words) = podzero(set, 0, &["resolve", "--keep", "redis-0"])?;
-        pause(3);
+        set.wait_for("the person's word counts", || {
+            let status = set.member(0).status()?;
+            ensure!(status.ready() && status.epoch() == 3, "{}", status.0);
+            Ok(())
+        })?;
         let masters = set.masters();
         let (code, said) = podzero(set, 0, &["failover", "--to", "redis-2"])?;
         println!("{keep} {words} {masters:?} {code} {said}");
@@ -317,6 +327,81 @@ fn a_name_that_is_away_for_a_moment_is_not_nobody() -> Result<()> {
         "{:?} with {online} replica online: {}",
         done.status.code(),
         String::from_utf8_lossy(&done.stdout)
+    );
+    Ok(())
+}
+
+/// `failover --to redis-2` waits for redis-2; the hook then hands over to redis-1. The one who asked
+/// for redis-2 must not be told "done".
+#[test]
+fn failover_to_one_is_told_done_for_another() -> Result<()> {
+    let set = set().start()?;
+    set.member(2).sidecar()?.pause()?;
+    let caller = spawn(&set, 0, &["failover", "--to", "redis-2"])?;
+    pause(3);
+    let (hook, hook_said) = podzero(&set, 0, &["prestop"])?;
+    let (code, said) = end(caller)?;
+    set.member(2).sidecar()?.resume()?;
+    println!("hook {hook}: {hook_said}\nfailover --to redis-2: {code}: {said}");
+    ensure!(
+        code != 0 || set.masters() == [2],
+        "failover --to redis-2 ended with 0 while the master is {:?}: {said}",
+        set.masters()
+    );
+    Ok(())
+}
+
+/// "With --to the role stays there until failover --to pod-0 or pod-0 restarts": also when pod-0's
+/// sidecar is away for a moment while the person says so.
+#[test]
+fn away_is_kept_while_pod_0s_sidecar_is_away() -> Result<()> {
+    let mut set = set().start()?;
+    let (code, said) = podzero(&set, 0, &["failover", "--to", "redis-1"])?;
+    ensure!(code == 0, "{code}: {said}");
+    set.converge()?;
+    set.member_mut(0).kill_sidecar()?;
+    let (code, said) = podzero(&set, 1, &["failover", "--to", "redis-2"])?;
+    ensure!(code == 0, "{code}: {said}");
+    set.member_mut(0).start_sidecar()?;
+    ensure!(set.converge()? == 2, "not at 2");
+    println!(
+        "away_from: {}",
+        set.member(2).status()?.0["authority"]["away_from"]
+    );
+    set.stays_as_it_is(Duration::from_secs(16))
+}
+
+/// A replica whose server is loading, or hangs, has nothing to hand over: its hook ends soon.
+#[test]
+fn the_hook_of_a_replica_whose_server_hangs() -> Result<()> {
+    let set = set()
+        .sidecar_env("PODZERO_DRAIN", "500ms")
+        .env("PODZERO_GRACE", "20s")
+        .start()?;
+    set.member(1).server()?.pause()?;
+    let begun = harness::wait::now();
+    let (code, said) = podzero(&set, 1, &["prestop"])?;
+    set.member(1).server()?.resume()?;
+    ensure!(code == 0, "{code} after {:?}: {said}", begun.elapsed());
+    Ok(())
+}
+
+/// The master's server dies before the fence; the target is ready and takes the role later.
+#[test]
+fn nothing_to_do_while_it_is_done_later() -> Result<()> {
+    let mut set = set().env("PODZERO_GRACE", "12s").start()?;
+    arm_fault(&mut set, 1, "stop:armed")?;
+    let caller = spawn(&set, 0, &["failover", "--to", "redis-1"])?;
+    fault_has_struck(&set, 1)?;
+    set.member_mut(0).kill_server()?;
+    pause(2);
+    set.member(1).sidecar()?.resume()?;
+    let (code, said) = end(caller)?;
+    pause(3);
+    let masters = set.masters();
+    ensure!(
+        !(masters == [1] && (code == 7 || code == 0)),
+        "failover ended with {code}: {said}; the master is {masters:?}"
     );
     Ok(())
 }

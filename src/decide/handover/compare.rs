@@ -20,6 +20,15 @@ pub enum Verdict {
     Decline(&'static str),
 }
 
+/// Whether the server here was promoted from where both had the same, in the run that was told to.
+pub fn is_promoted(intent: &Intent, armed: &Armed, here: &ServerInfo) -> bool {
+    here.role == ServerRole::Master
+        && here.run_id == intent.run_id
+        && armed.even.as_ref().is_some_and(|even| {
+            here.id2.as_ref() == Some(&even.id) && here.id2_end == Some(even.offset)
+        })
+}
+
 /// Compares the fenced server with the one here. Whatever both have said is of one moment only: the
 /// fenced one cannot change any more, and is asked first.
 pub fn judge(intent: &Intent, armed: &Armed, there: &ServerInfo, here: &ServerInfo) -> Verdict {

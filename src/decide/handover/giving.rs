@@ -1,9 +1,9 @@
 //! The giving side: what the master publishes, and what becomes of it. Pure.
 
 use super::choice::{away, target, unfit};
-use crate::decide::{Action, Decision, Local, Reason, View, Wish, act, wait};
+use crate::decide::{Action, Decision, Local, PeerState, Reason, View, Wish, act, wait};
 use crate::observe::info::{ServerInfo, ServerRole};
-use crate::report::{Grant, Handover, Role};
+use crate::report::{Grant, Handover, Report, Role};
 use crate::topology::{Epoch, Ordinal};
 
 /// The first grant of a wish: only the granted master has a role to hand over.
@@ -48,8 +48,13 @@ fn away_from(view: &View<'_>, wish: &Wish, target: Ordinal) -> Option<String> {
     if !wish.stays {
         return away(view).cloned();
     }
-    let pod0 = view.report(Ordinal::ZERO)?;
-    Some(pod0.server.as_ref()?.run_id.clone())
+    let now = match &view.snapshot.peers.get(&Ordinal::ZERO).map(|p| &p.state) {
+        Some(PeerState::ServerOnly(server)) => Some(&server.run_id),
+        _ => view
+            .report(Ordinal::ZERO)
+            .and_then(|r| Some(&r.server.as_ref()?.run_id)),
+    };
+    now.or_else(|| away(view)).cloned()
 }
 
 /// What becomes of our own handover.
@@ -103,8 +108,7 @@ pub fn pending(view: &View<'_>, grant: &Grant, handover: &Handover) -> Decision 
         return next(view, server, grant);
     }
     if grant.counts {
-        let over = view.snapshot.wish.is_none() && grant.target != view.snapshot.me;
-        if over && writable && !handover.cancelled {
+        if gives_up(view, grant) && writable && !handover.cancelled {
             let cancelled = Handover {
                 cancelled: true,
                 ..handover.clone()
@@ -117,9 +121,8 @@ pub fn pending(view: &View<'_>, grant: &Grant, handover: &Handover) -> Decision 
         }
         return wait(under_way);
     }
-    if grant.target != view.snapshot.me
-        && (view.snapshot.wish.is_none() || target.is_none_or(|t| unfit(view, t).is_some()))
-    {
+    let unfit = |target: Option<&Report>| target.is_none_or(|t| unfit(view, t).is_some());
+    if grant.target != view.snapshot.me && (gives_up(view, grant) || unfit(target)) {
         return next(view, server, grant);
     }
     let unseen: Vec<_> = view
@@ -140,6 +143,12 @@ pub fn pending(view: &View<'_>, grant: &Grant, handover: &Handover) -> Decision 
         action: Action::Wait,
         reasons: vec![under_way, Reason::GrantNotSeen { epoch, by }],
     }
+}
+
+/// Nobody wants the role to go to this target any more.
+pub fn gives_up(view: &View<'_>, grant: &Grant) -> bool {
+    let wish = view.snapshot.wish.as_ref();
+    grant.target != view.snapshot.me && wish.is_none_or(|wish| wish.tried.contains(&grant.target))
 }
 
 /// The target declined, or was never asked in earnest: another one, or the role stays here.

@@ -1,5 +1,6 @@
 //! The taking side: what the target of a handover does. Pure.
 
+use super::compare::is_promoted;
 use crate::decide::choice::visible_loss;
 use crate::decide::local::would_lose;
 use crate::decide::{
@@ -41,15 +42,20 @@ pub fn arm(view: &View<'_>, server: &ServerInfo, grant: &Grant, handover: &Hando
     if granter.role == Role::Master && !linked {
         return decline("there is no link to the server that hands over");
     }
-    act(
-        Action::Arm(Intent {
-            epoch: grant.epoch,
-            run_id: server.run_id.clone(),
-            armed: Some(Armed {
-                from,
-                handover: handover.clone(),
-            }),
+    let Some(there) = view.snapshot.peers.get(&from).and_then(|p| p.server) else {
+        return decline("the address of the server that hands over is not known");
+    };
+    let intent = Intent {
+        epoch: grant.epoch,
+        run_id: server.run_id.clone(),
+        armed: Some(Armed {
+            from,
+            handover: handover.clone(),
+            even: None,
         }),
+    };
+    act(
+        Action::Arm { intent, there },
         Reason::HandingOver {
             from,
             to: view.snapshot.me,
@@ -80,6 +86,9 @@ pub fn armed(view: &View<'_>, server: &ServerInfo, intent: &Intent, armed: &Arme
     }
     if view.snapshot.terminating && server.role != ServerRole::Master {
         return decline("this pod is being stopped");
+    }
+    if is_promoted(intent, armed, server) {
+        return act(Action::Confirm, Reason::Granted(epoch));
     }
     let run_id = &armed.handover.run_id;
     let peer = view.snapshot.peers.get(&armed.from);

@@ -28,7 +28,8 @@ pub(super) fn check(known: &Known<'_>, decision: &Decision) -> Checked {
         Action::FenceWhenNear { there, run_id } => handover::stop(known, *there, run_id, true),
         Action::FenceWhenEven { there, run_id } => handover::stop(known, *there, run_id, false),
         Action::Lower => handover::lower(known),
-        Action::Arm(intent) => handover::arm(known, intent),
+        Action::Arm { intent, there } => handover::arm(known, intent, *there),
+        Action::Confirm => handover::confirm(known),
         Action::TakeOver { there, deadline } => handover::take_over(known, *there, *deadline),
         Action::Withdraw => {
             let grant = known.before.grant.as_ref();

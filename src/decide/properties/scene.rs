@@ -47,6 +47,8 @@ pub(super) struct Handover {
     taking: Taking,
     /// The giver's server is fenced.
     stopped: bool,
+    /// The target noted that it had everything.
+    even: bool,
     /// It stops feeding its replicas when it is fenced.
     old: bool,
     /// `min-replicas-to-write` is raised there.
@@ -122,6 +124,7 @@ fn handover() -> impl Strategy<Value = Handover> {
     let giver = (
         any::<bool>(),
         proptest::bool::weighted(0.3),
+        any::<bool>(),
         rarely(),
         rarely(),
         rarely(),
@@ -140,7 +143,7 @@ fn handover() -> impl Strategy<Value = Handover> {
             eye,
             (from, to),
             (giving, taking),
-            (stopped, old, raised, again, gone),
+            (stopped, old, even, raised, again, gone),
             (behind, linked, seen),
         )| {
             Handover {
@@ -150,6 +153,7 @@ fn handover() -> impl Strategy<Value = Handover> {
                 giving,
                 taking,
                 stopped,
+                even,
                 old,
                 raised,
                 again,
@@ -314,6 +318,7 @@ fn hand_over(handover: &Handover, members: &mut [Member], me: usize) {
             m.raised = Some(Raised {
                 run_id: run_id.clone(),
                 before: "1".to_owned(),
+                max_lag: None,
             });
         }
     });
@@ -399,6 +404,14 @@ fn attach(
 /// The target of a handover at some point of its way.
 fn take(handover: &Handover, grant: &Grant, member: Member) -> Member {
     let run_id = member.memory.run_id.clone().expect("a run");
+    let Local::Up(server) = &member.local else {
+        panic!("a replica is up")
+    };
+    let even = server.id.clone().filter(|_| handover.even);
+    let even = even.map(|id| report::Even {
+        id,
+        offset: server.offset,
+    });
     let armed = |m: &mut Memory| {
         m.intent = Some(Intent {
             epoch: grant.epoch,
@@ -406,6 +419,7 @@ fn take(handover: &Handover, grant: &Grant, member: Member) -> Member {
             armed: Some(Armed {
                 from: grant.epoch.granter,
                 handover: grant.handover.clone().expect("a handover"),
+                even: even.clone(),
             }),
         });
     };

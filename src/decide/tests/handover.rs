@@ -75,6 +75,7 @@ fn intent() -> Intent {
         armed: Some(Armed {
             from: Ordinal(0),
             handover: handover(true, false).handover.expect("a handover"),
+            even: None,
         }),
     }
 }
@@ -126,6 +127,14 @@ fn others_rows(table: &mut Table) {
         looks(&hand, &[&me, &gives, &target], None),
         "wait",
         "ungranted_master",
+    );
+    let leads = gives.clone().server(|s| s.role = ServerRole::Master);
+    table.row(
+        "nor says that the master which hands over has no grant",
+        &me,
+        looks(&me, &[&leads, &target], None),
+        "wait",
+        "handing_over",
     );
     let declined = target.memory(|m| m.closed = Some(from_1.epoch));
     table.row(

@@ -1,6 +1,7 @@
 //! A person decides: `podzero resolve --keep POD`.
 
 use super::*;
+use crate::decide::GRANT_VALID;
 
 fn asks(mut snapshot: Snapshot, keep: u32) -> Snapshot {
     snapshot.resolve = Some(Ordinal(keep));
@@ -38,6 +39,22 @@ pub(super) fn rows(table: &mut Table) {
         asks(lost, 1),
         "wait",
         "nobody_to_choose",
+    );
+    let granted = granting(by_hand(2, 0));
+    let recent = with(sees(&granted, &[&seen(data(2, 5), 2)]), 1, silent());
+    table.row(
+        "it does not count while somebody who fell silent a moment ago may still act",
+        &granted,
+        recent.clone(),
+        "wait",
+        "grant_not_seen",
+    );
+    table.row(
+        "but does afterwards",
+        &granted,
+        later(recent, GRANT_VALID + Duration::from_millis(1)),
+        "publish",
+        "grant_waits",
     );
     let ending = Member {
         terminating: true,

@@ -1,11 +1,12 @@
 //! One handover, from its wish to its outcome, and what its callers are told.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::clock::Time;
-use crate::decide::handover::{armed_for, own};
+use crate::decide::handover::{armed_for, own, target};
 use crate::decide::{Local, PeerState, Reason, View, Wish};
 use crate::observe::info::ServerRole;
 use crate::publish::{Outcome, Told};
@@ -35,10 +36,24 @@ pub(in crate::sidecar) struct Run {
     /// The run of the server here that was the master when it began.
     pub(super) led_by: Option<String>,
     /// Our newest grant.
-    granted: Option<(Epoch, Ordinal)>,
+    granted: Option<Offer>,
+    /// Who did not take it, and when they may be asked again.
+    tried: BTreeMap<Ordinal, Option<Time>>,
     fenced_at: Option<Time>,
     step: Option<Step>,
     why: String,
+}
+
+/// How long a member that declined is left alone: it may only have waited for its link.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// The role as it was offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Offer {
+    epoch: Epoch,
+    to: Ordinal,
+    since: Time,
+    called_off: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +86,7 @@ impl Run {
             told: watch::Sender::new(Told::default()),
             led_by: None,
             granted: None,
+            tried: BTreeMap::new(),
             fenced_at: None,
             step: None,
             why: "nothing has been looked at yet".to_owned(),
@@ -82,13 +98,20 @@ impl Run {
         self.told.subscribe()
     }
 
-    /// A pod that is being stopped takes over what is under way.
+    /// A pod that is being stopped takes over what is under way. Who asked for a certain target is told
+    /// that it may not be that one.
     pub(in crate::sidecar) fn becomes_prestop(
         &mut self,
         now: Time,
         budget: Duration,
         drain: Duration,
     ) {
+        if self.wish.to.is_some() {
+            let line = "not done: this pod is being stopped, and the role goes to whoever can take it now (see podzero status)";
+            self.end(Outcome::Failed, line.to_owned());
+            self.told = watch::Sender::new(Told::default());
+            self.step = None;
+        }
         self.cause = Cause::Prestop;
         self.wish.stays = false;
         self.wish.to = None;
@@ -103,7 +126,12 @@ impl Run {
 
     /// The wish while its time lasts.
     pub(in crate::sidecar) fn wish(&self, now: Time) -> Option<Wish> {
-        (now < self.deadline).then(|| self.wish.clone())
+        let tried = self.tried.iter();
+        let not_now = tried.filter(|(_, again)| again.is_none_or(|again| now < again));
+        (now < self.deadline).then(|| Wish {
+            tried: not_now.map(|(ordinal, _)| *ordinal).collect(),
+            ..self.wish.clone()
+        })
     }
 
     /// Tells something beside the steps.
@@ -150,17 +178,7 @@ impl Run {
         if self.led_by.is_none() && view.own.is_granted_master() {
             self.led_by = view.own.server.as_ref().map(|s| s.run_id.clone());
         }
-        if let Some((grant, _)) = own(view) {
-            let granted = (grant.epoch, grant.target);
-            if self.granted != Some(granted) {
-                // Whoever was asked before did not take it.
-                if let Some((_, before)) = self.granted.replace(granted) {
-                    self.wish.tried.insert(before);
-                }
-            }
-        } else if let Some((_, before)) = self.granted.take() {
-            self.wish.tried.insert(before);
-        }
+        self.follow_offer(view, now);
         if let Some(outcome) = self.over(view, closed, now) {
             return Some(outcome);
         }
@@ -178,6 +196,41 @@ impl Run {
             Some(_) | None => format!("not done in time: {}", self.why),
         };
         Some(self.end(Outcome::Failed, line))
+    }
+
+    /// Notes who does not take what was offered, and gives up on who takes too long.
+    fn follow_offer(&mut self, view: &View<'_>, now: Time) {
+        let offer = own(view).map(|(grant, handover)| Offer {
+            epoch: grant.epoch,
+            to: grant.target,
+            since: now,
+            called_off: handover.cancelled,
+        });
+        let same = |a: &Offer, b: &Offer| a.epoch == b.epoch && a.to == b.to;
+        match (&mut self.granted, offer) {
+            (Some(before), Some(offer)) if same(before, &offer) => {
+                before.called_off = offer.called_off;
+            }
+            (before, offer) => {
+                // Whoever was asked before did not take it. Who was too slow is not asked again.
+                if let Some(before) = std::mem::replace(before, offer) {
+                    let again = (!before.called_off).then(|| now + AGAIN);
+                    self.tried.insert(before.to, again);
+                }
+            }
+        }
+        let writable = matches!(&view.snapshot.local, Local::Up(s) if s.role == ServerRole::Master);
+        if let Some(offer) = self.granted.filter(|_| writable && self.wish.to.is_none()) {
+            // Half of the time that is left is for another one.
+            let half = self.deadline.since(offer.since) / 2;
+            let wish = Wish {
+                tried: self.tried.keys().copied().collect(),
+                ..self.wish.clone()
+            };
+            if now.since(offer.since) >= half && target(view, &wish, Some(offer.to)).is_ok() {
+                self.tried.insert(offer.to, None);
+            }
+        }
     }
 
     fn over(&self, view: &View<'_>, closed: bool, now: Time) -> Option<Outcome> {
@@ -232,8 +285,11 @@ impl Run {
             });
         }
         // Only a master has a role to hand over.
-        let serves = matches!(&view.snapshot.local, Local::Up(s) if s.role != ServerRole::Master)
-            || self.cause != Cause::Prestop;
+        let serves = match &view.snapshot.local {
+            Local::Up(server) => server.role != ServerRole::Master,
+            Local::Loading { .. } => true,
+            Local::Unreachable { .. } => view.memory.held.is_none(),
+        } || self.cause != Cause::Prestop;
         match (self.cause, master) {
             (Cause::Prestop, _) if serves && now >= self.drained => Some(self.end(
                 Outcome::Done,

@@ -21,6 +21,12 @@ fn declined(known: &Known<'_>, grant: &Grant) -> bool {
     target.is_some_and(|t| t.authority.closed >= Some(grant.epoch))
 }
 
+/// Somebody still wants the role to go there.
+fn asked(known: &Known<'_>, grant: &Grant) -> bool {
+    let wish = known.world.snapshot.wish.as_ref();
+    wish.is_some_and(|wish| !wish.tried.contains(&grant.target))
+}
+
 /// From the moment it counts only the target ends it.
 pub(super) fn is_over(known: &Known<'_>, grant: &Grant) -> Checked {
     let took = known.report(grant.target).is_some_and(|target| {
@@ -80,8 +86,10 @@ pub(super) fn change(known: &Known<'_>, before: &Grant, grant: &Grant) -> Checke
     if new.cancelled && !old.cancelled {
         let writable = known.server().role == ServerRole::Master;
         rule(writable, "I4: called off after the fence")?;
-        let asked = known.world.snapshot.wish.is_some();
-        return rule(!asked && before.counts, "called off for nothing");
+        return rule(
+            !asked(known, grant) && before.counts,
+            "called off for nothing",
+        );
     }
     let counts = Grant {
         counts: true,
@@ -99,10 +107,7 @@ pub(super) fn change(known: &Known<'_>, before: &Grant, grant: &Grant) -> Checke
     if grant.target == known.own.ordinal {
         return rule(known.own.role == Role::Fenced, "takes back what it has");
     }
-    rule(
-        known.world.snapshot.wish.is_some(),
-        "nobody asks for it any more",
-    )?;
+    rule(asked(known, grant), "nobody asks for it any more")?;
     let target = known.report(grant.target).ok_or("I1: no answer")?;
     fit(&known.own, target)
 }
@@ -133,6 +138,7 @@ pub(super) fn stop(known: &Known<'_>, there: SocketAddr, run_id: &str, near: boo
         grant.counts && !handover.cancelled,
         "I4: stops writes too early",
     )?;
+    rule(asked(known, grant), "stops writes for nobody")?;
     rule(
         known.newest() <= Some(grant.epoch),
         "I2: a newer one is visible",
@@ -158,7 +164,10 @@ pub(super) fn lower(known: &Known<'_>) -> Checked {
 }
 
 /// The target gets ready.
-pub(super) fn arm(known: &Known<'_>, intent: &Intent) -> Checked {
+pub(super) fn arm(known: &Known<'_>, intent: &Intent, there: SocketAddr) -> Checked {
+    let address = |from| known.world.snapshot.peers.get(&from)?.server;
+    let from = intent.armed.as_ref().map(|a| a.from);
+    rule(from.and_then(address) == Some(there), "I9: another address")?;
     let armed = intent.armed.as_ref().ok_or("armed for nothing")?;
     let grant = known
         .counted_grant(intent.epoch)
@@ -186,6 +195,25 @@ pub(super) fn arm(known: &Known<'_>, intent: &Intent) -> Checked {
     rule(run == Some(&armed.handover.run_id), "I4: another run there")?;
     let linked = known.own.replication.link == Some(LinkState::Up);
     rule(granter.role != Role::Master || linked, "without a link")
+}
+
+/// It was promoted from where both had the same, in the run that was told, and nobody was granted more.
+pub(super) fn confirm(known: &Known<'_>) -> Checked {
+    let intent = known.before.intent.as_ref().ok_or("without an intent")?;
+    let armed = intent.armed.as_ref().ok_or("not armed")?;
+    let even = armed
+        .even
+        .as_ref()
+        .ok_or("I4: nothing shows that it had everything")?;
+    rule(
+        known.newest() <= Some(intent.epoch),
+        "I2: a newer one is visible",
+    )?;
+    let server = known.server();
+    rule(server.role == ServerRole::Master, "it was not promoted")?;
+    rule(server.run_id == intent.run_id, "I5: another run")?;
+    let from_there = server.id2.as_ref() == Some(&even.id) && server.id2_end == Some(even.offset);
+    rule(from_there, "I4: promoted from elsewhere")
 }
 
 /// It looks at both servers until it may be promoted.

@@ -4,6 +4,7 @@ use super::*;
 
 pub(super) fn rows(table: &mut Table) {
     gives_rows(table);
+    counted_rows(table);
     stopped_rows(table);
     declined_rows(table);
 }
@@ -51,6 +52,10 @@ fn gives_rows(table: &mut Table) {
         "adopt",
         "grant_ends",
     );
+}
+
+fn counted_rows(table: &mut Table) {
+    let (me, b, c) = (leader(), replica(1, 9), replica(2, 9));
     let counted = gives(me.clone(), handover(true, false));
     table.row(
         "the master goes on until the target is armed",
@@ -81,6 +86,28 @@ fn gives_rows(table: &mut Table) {
         "fence_when_near",
         "handing_over",
     );
+    table.row(
+        "an armed target that nobody wants any more is called off before writes stop",
+        &counted,
+        looks(&counted, &[&armed(b.clone()), &seen(c.clone(), 2)], None),
+        "publish",
+        "handing_over",
+    );
+    let other = Wish {
+        tried: [Ordinal(1)].into(),
+        ..Wish::default()
+    };
+    table.row(
+        "so is one that takes too long",
+        &counted,
+        looks(
+            &counted,
+            &[&armed(b.clone()), &seen(c.clone(), 2)],
+            Some(other),
+        ),
+        "publish",
+        "handing_over",
+    );
     let old = counted
         .clone()
         .server(|s| s.version = "redis 6.0.16".to_owned());
@@ -103,6 +130,7 @@ fn stopped_rows(table: &mut Table) {
         m.raised = Some(crate::state_file::Raised {
             run_id: "run-0".to_owned(),
             before: "0".to_owned(),
+            max_lag: None,
         });
     });
     table.row(

@@ -5,6 +5,7 @@ use super::*;
 pub(super) fn rows(table: &mut Table) {
     takes_rows(table);
     armed_rows(table);
+    promoted_rows(table);
 }
 
 fn takes_rows(table: &mut Table) {
@@ -143,6 +144,11 @@ fn armed_rows(table: &mut Table) {
         "close",
         "grant_refused",
     );
+}
+
+fn promoted_rows(table: &mut Table) {
+    let c = seen(replica(2, 9), 2);
+    let fenced = gives(data(0, 9), handover(true, false));
     let promoted = armed(data(1, 9)).server(|s| s.role = ServerRole::Master);
     table.row(
         "promoted, as nobody knows how: the two servers tell",
@@ -150,6 +156,42 @@ fn armed_rows(table: &mut Table) {
         looks(&promoted, &[&fenced, &c], None),
         "take_over",
         "handing_over",
+    );
+    let even = |offset| {
+        let mut intent = intent();
+        intent.armed.as_mut().expect("armed").even = Some(crate::report::Even {
+            id: id('a'),
+            offset,
+        });
+        let promoted = data(1, 12).server(|s| {
+            s.role = ServerRole::Master;
+            s.id2 = s.id.replace(id('b'));
+            s.id2_end = Some(9);
+        });
+        seen(promoted, 2).memory(|m| m.intent = Some(intent))
+    };
+    let (noted, elsewhere) = (even(9), even(8));
+    table.row(
+        "promoted from where both were even: it holds the role, whatever becomes of the other one (I4)",
+        &noted,
+        with(looks(&noted, &[&c], None), 0, silent()),
+        "confirm",
+        "granted",
+    );
+    let c3 = seen(replica(2, 9), 3);
+    table.row(
+        "but not beside a newer epoch (I2)",
+        &noted,
+        looks(&noted, &[&c3], None),
+        "fence",
+        "promotion_unknown",
+    );
+    table.row(
+        "nor when it was promoted from elsewhere",
+        &elsewhere,
+        with(looks(&elsewhere, &[&c], None), 0, silent()),
+        "fence",
+        "promotion_unknown",
     );
     table.row(
         "promoted, and the other one cannot be asked: undone (I1)",
