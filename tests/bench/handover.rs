@@ -22,7 +22,6 @@ const ROUNDS: usize = 50;
 /// What many changes did to the writers.
 #[derive(Debug, Default)]
 struct Outcome {
-    rounds: usize,
     gaps: Samples,
     errors: u64,
     acknowledged: u64,
@@ -45,19 +44,19 @@ pub(crate) fn figure() -> Result<Figure> {
     };
     let mut outcomes = Vec::new();
     for writers in [(1, &one), (8, &flat_out)] {
-        let told = |times: usize, how: &str| {
+        let told = |how: &str| {
             let count = writers.0;
-            note(&format!("handover: {times} times, {count} writers, {how}"));
+            note(&format!("handover: {ROUNDS} times, {count} writers, {how}"));
         };
-        told(ROUNDS, "podzero");
+        told("podzero");
         let set = Set::builder(PODZERO).start()?;
-        let ours = many(&set, ROUNDS, writers, by_podzero)?;
+        let ours = many(&set, writers, by_podzero)?;
         drop(set);
-        told(ROUNDS, "FAILOVER");
-        let theirs = many(&without_sidecars()?, ROUNDS, writers, by_command)?;
-        told(ROUNDS, "SENTINEL FAILOVER");
+        told("FAILOVER");
+        let theirs = many(&without_sidecars()?, writers, by_command)?;
+        told("SENTINEL FAILOVER");
         let set = with_sentinels()?;
-        let sentinel = many(&set, ROUNDS, writers, by_sentinel)?;
+        let sentinel = many(&set, writers, by_sentinel)?;
         outcomes.push((ours, theirs, sentinel));
     }
     let (few, many) = (&outcomes[0], &outcomes[1]);
@@ -77,7 +76,7 @@ pub(crate) fn figure() -> Result<Figure> {
         against: short(of(theirs)),
         goal: None,
     };
-    let errors: fn(&Outcome) -> f64 = |o| o.errors as f64 / o.rounds as f64;
+    let errors: fn(&Outcome) -> f64 = |o| o.errors as f64 / ROUNDS as f64;
     let written: fn(&Outcome) -> f64 = |o| o.acknowledged as f64;
     let none = |what, ours: &Outcome, theirs: &Outcome, of: fn(&Outcome) -> f64| Row {
         goal: Some(Goal {
@@ -124,12 +123,7 @@ fn servers(set: &Set) -> &[Member] {
     &set.members()[..3]
 }
 
-fn many(
-    set: &Set,
-    rounds: usize,
-    (writers, manner): (usize, &Manner),
-    change: Change,
-) -> Result<Outcome> {
+fn many(set: &Set, (writers, manner): (usize, &Manner), change: Change) -> Result<Outcome> {
     let addresses: Vec<IpAddr> = servers(set).iter().map(Member::address).collect();
     let copies = || -> Result<u64> {
         let each = |m: &Member| Ok(m.info()?.number("sync_full"));
@@ -137,12 +131,9 @@ fn many(
     };
     let before = copies()?;
     let writers = Writers::start(&addresses, None, writers, manner);
-    let mut outcome = Outcome {
-        rounds,
-        ..Outcome::default()
-    };
+    let mut outcome = Outcome::default();
     let mut master = settled(set)?;
-    for round in 0..rounds {
+    for round in 0..ROUNDS {
         writers.take();
         let to = change(set, master).with_context(|| format!("change {round}"))?;
         set.wait_for("the change is done", || {

@@ -183,6 +183,23 @@ fn core_s37_the_hook_returns_when_another_one_is_the_master() -> Result<()> {
     Ok(())
 }
 
+/// The hook runs in the server's container, which has no podzero but the one that `init` put there.
+#[test]
+fn init_installs_the_hook() -> Result<()> {
+    let set = set()
+        .init_env("PODZERO_INSTALL_DIR", "/run/podzero/bin")
+        .start()?;
+    let said = set
+        .member(0)
+        .run("/run/podzero/bin/podzero", &["prestop"])?;
+    ensure!(
+        said.contains("with every write") && set.masters() == [1],
+        "{:?}: {said}",
+        set.masters()
+    );
+    Ok(())
+}
+
 /// A replica lets its clients leave, and does not become the master meanwhile.
 #[test]
 fn a_replica_that_is_stopped_lets_clients_leave() -> Result<()> {
