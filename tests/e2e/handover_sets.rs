@@ -7,7 +7,7 @@ use harness::Set;
 
 use crate::handover::{end, flat_out, gentle, podzero, spawn, writers};
 use crate::handover_troubles::small;
-use crate::{pause, set};
+use crate::{pause, repetitions, set};
 
 fn some_handovers(set: &Set) -> Result<()> {
     let (observer, writers) = (set.observe(), writers(set, 2, &gentle()));
@@ -59,18 +59,7 @@ fn aof() -> Result<()> {
 
 #[test]
 fn no_stale_data() -> Result<()> {
-    let set = set().base("replica-serve-stale-data no").start()?;
-    let (observer, writers) = (set.observe(), writers(&set, 2, &gentle()));
-    for _ in 0..3 {
-        let master = set.converge()?;
-        let to = format!("redis-{}", (master + 1) % 3);
-        let (code, said) = podzero(&set, master, &["failover", "--to", &to])?;
-        ensure!(code == 0, "{code}: {said}");
-    }
-    let master = set.converge()?;
-    observer.finish()?;
-    writers.finish(set.member(master).address())?;
-    Ok(())
+    some_handovers(&set().base("replica-serve-stale-data no").start()?)
 }
 
 /// redis 6.0: writes cannot be stopped by min-replicas-to-write when min-replicas-max-lag is 0.
@@ -193,12 +182,7 @@ fn ordinary_sidecar_serves_the_hook_after_sigterm() -> Result<()> {
 /// Two pods get their hooks a few milliseconds apart, one of which is the master.
 #[test]
 fn two_hooks_at_once() -> Result<()> {
-    let mut dice = Dice(
-        std::env::var("PODZERO_TEST_SEED")
-            .ok()
-            .and_then(|s| s.parse().ok())
-            .unwrap_or(3),
-    );
+    let mut dice = Dice(seed());
     let set = set()
         .env("PODZERO_GRACE", "6s")
         .sidecar_env("PODZERO_DRAIN", "300ms")
@@ -231,6 +215,12 @@ fn two_hooks_at_once() -> Result<()> {
     Ok(())
 }
 
+/// Chosen by `PODZERO_TEST_SEED`, to run a failure again.
+fn seed() -> u64 {
+    let set = std::env::var("PODZERO_TEST_SEED").ok();
+    set.and_then(|s| s.parse().ok()).unwrap_or(1)
+}
+
 struct Dice(u64);
 
 impl Dice {
@@ -246,15 +236,8 @@ impl Dice {
 /// Sidecars are killed and paused, servers are paused, callers come and go: nothing is lost, one
 /// master, and it always goes on.
 #[test]
-fn chaos() -> Result<()> {
-    let seed: u64 = std::env::var("PODZERO_TEST_SEED")
-        .ok()
-        .and_then(|s| s.parse().ok())
-        .unwrap_or(1);
-    let rounds: usize = std::env::var("PODZERO_TEST_ROUNDS")
-        .ok()
-        .and_then(|s| s.parse().ok())
-        .unwrap_or(12);
+fn random_faults_lose_nothing() -> Result<()> {
+    let seed = seed();
     let mut dice = Dice(seed);
     let mut set = set()
         .env("PODZERO_GRACE", "8s")
@@ -262,7 +245,7 @@ fn chaos() -> Result<()> {
         .start()?;
     let (observer, writers) = (set.observe(), writers(&set, 3, &small()));
     let mut story = Vec::new();
-    for round in 0..rounds {
+    for round in 0..repetitions(6, 30) {
         let master = set
             .converge()
             .with_context(|| format!("seed {seed}: {story:?}"))?;
@@ -325,12 +308,9 @@ fn chaos() -> Result<()> {
             .converge()
             .with_context(|| format!("seed {seed}: {story:#?}"))?;
         ensure!(
-            code != 0 || master == to || story.last().is_some(),
-            "{story:#?}"
+            code != 0 || master == to,
+            "done, but redis-{master} leads: seed {seed}: {story:#?}"
         );
-        if code == 0 && master != to {
-            story.push(format!("{round}: done, but {master} leads"));
-        }
     }
     let master = set.converge()?;
     println!("{story:#?}");
