@@ -199,6 +199,7 @@ pub(crate) fn peer(state: PeerState, ordinal: Ordinal) -> Peer {
         server: Some(std::net::SocketAddr::from(([10, 0, 0, 1], 6379))),
         verified_run,
         unverified: None,
+        demoted: false,
     }
 }
 

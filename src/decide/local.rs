@@ -83,7 +83,12 @@ fn as_master(view: &View<'_>, server: &ServerInfo) -> Decision {
             None => wait(Reason::Master(held.epoch)),
         };
     }
-    if let Some(master) = view.granted_master() {
+    // Its sidecar's word may be a second old: whoever switched by hand, FAILOVER above all, demoted it.
+    let demoted = |m: &Report| {
+        let peer = view.snapshot.peers.get(&m.ordinal);
+        peer.is_some_and(|peer| peer.demoted)
+    };
+    if let Some(master) = view.granted_master().filter(|m| !demoted(m)) {
         return act(Action::Fence, Reason::UngrantedBesideMaster(master.ordinal));
     }
     // A grant that does not count yet is given up by its granter when it sees this server, and a

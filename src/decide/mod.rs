@@ -89,6 +89,8 @@ pub struct Peer {
     pub verified_run: Option<String>,
     /// Why that could not be read.
     pub unverified: Option<String>,
+    /// Its sidecar says that it is the master; its server, asked in this snapshot, says that it is not.
+    pub demoted: bool,
 }
 
 /// Everything that one turn of the loop knows.

@@ -105,8 +105,15 @@ struct Asked {
     name_unknown: bool,
     state: PeerState,
     address: Option<IpAddr>,
-    verified: Option<Result<String, String>>,
+    verified: Option<Verified>,
     contact: Contact,
+}
+
+/// What the server of a member says that is the master by its sidecar's word, up to a second old.
+enum Verified {
+    Master(String),
+    NoMaster(String),
+    Unknown(String),
 }
 
 impl Members {
@@ -172,9 +179,10 @@ impl Members {
                     ask.redis_port,
                 ),
             });
+            let demoted = matches!(asked.verified, Some(Verified::NoMaster(_)));
             let (verified_run, unverified) = match asked.verified {
-                Some(Ok(run)) => (Some(run), None),
-                Some(Err(why)) => (None, Some(why)),
+                Some(Verified::Master(run)) => (Some(run), None),
+                Some(Verified::NoMaster(why) | Verified::Unknown(why)) => (None, Some(why)),
                 None => (None, None),
             };
             peers.insert(
@@ -186,6 +194,7 @@ impl Members {
                     server: asked.address.map(|a| SocketAddr::new(a, ask.redis_port)),
                     verified_run,
                     unverified,
+                    demoted,
                 },
             );
         }
@@ -321,12 +330,11 @@ fn stranger(ask: &Ask, ordinal: Ordinal, report: &Report) -> Option<String> {
 }
 
 /// Whether a master answers at the address, by its run id.
-async fn verify(ask: &Ask, address: IpAddr) -> Result<String, String> {
-    let info = server(ask, address, LIMIT).await?;
-    if info.role == ServerRole::Master {
-        Ok(info.run_id)
-    } else {
-        Err(format!("the server at {address} is no master"))
+async fn verify(ask: &Ask, address: IpAddr) -> Verified {
+    match server(ask, address, LIMIT).await {
+        Ok(info) if info.role == ServerRole::Master => Verified::Master(info.run_id),
+        Ok(_) => Verified::NoMaster(format!("the server at {address} is no master")),
+        Err(why) => Verified::Unknown(why),
     }
 }
 

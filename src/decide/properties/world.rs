@@ -435,7 +435,7 @@ fn look(me: &Member, others: &[Member], sights: &[Sight]) -> Snapshot {
         peer.since = before(sight.ago);
         match sight.run {
             Run::Itself => {}
-            Run::Nobody => peer.verified_run = None,
+            Run::Nobody => (peer.verified_run, peer.demoted) = (None, true),
             Run::Stranger => peer.verified_run = Some("a stranger's run".to_owned()),
             Run::Observer => peer.verified_run = run_of(me),
         }

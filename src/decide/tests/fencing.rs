@@ -76,6 +76,17 @@ pub(super) fn rows(table: &mut Table) {
         "fence",
         "ungranted_beside_master",
     );
+    let mut late = sees(&me, &[&master(0), &data(2, 5)]);
+    for peer in late.peers.values_mut() {
+        (peer.verified_run, peer.demoted) = (None, true);
+    }
+    table.row(
+        "but not when only its sidecar still calls it the master: somebody gave FAILOVER",
+        &me,
+        late,
+        "wait",
+        "ungranted_master",
+    );
     table.row(
         "somebody else's grant ends a hand's master",
         &me,
