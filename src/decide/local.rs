@@ -3,7 +3,7 @@
 use super::choice::visible_loss;
 use super::history::{Relation, epoch_among, knows_history_of, lost_tail, relation};
 use super::{
-    Action, Decision, GRANT_VALID, Local, PeerState, Reason, View, act, adopt,
+    Action, Decision, GRANT_VALID, Local, Peer, PeerState, Reason, View, act, adopt,
     answers_for_its_data, handover, wait,
 };
 use crate::observe::info::{ServerInfo, ServerRole};
@@ -83,12 +83,14 @@ fn as_master(view: &View<'_>, server: &ServerInfo) -> Decision {
             None => wait(Reason::Master(held.epoch)),
         };
     }
-    // Its sidecar's word may be a second old: whoever switched by hand, FAILOVER above all, demoted it.
-    let demoted = |m: &Report| {
+    // Its sidecar's word may be a second old: whoever switches by hand demotes it. Whom this server
+    // followed at the last look was not asked in this one; it is in the next.
+    let stands = |m: &&Report| {
         let peer = view.snapshot.peers.get(&m.ordinal);
-        peer.is_some_and(|peer| peer.demoted)
+        let asked = |p: &Peer| p.verified_run.is_some() || p.unverified.is_some();
+        peer.is_none_or(|p| asked(p) && !p.demoted)
     };
-    if let Some(master) = view.granted_master().filter(|m| !demoted(m)) {
+    if let Some(master) = view.granted_master().filter(stands) {
         return act(Action::Fence, Reason::UngrantedBesideMaster(master.ordinal));
     }
     // A grant that does not count yet is given up by its granter when it sees this server, and a

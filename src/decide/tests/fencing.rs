@@ -68,6 +68,10 @@ pub(super) fn rows(table: &mut Table) {
         "fence",
         "promotion_unknown",
     );
+    beside_a_master(table);
+}
+
+fn beside_a_master(table: &mut Table) {
     let me = ungranted(1, 9);
     table.row(
         "a hand's master beside a granted one",
@@ -78,7 +82,27 @@ pub(super) fn rows(table: &mut Table) {
     );
     let mut late = sees(&me, &[&master(0), &data(2, 5)]);
     for peer in late.peers.values_mut() {
-        (peer.verified_run, peer.demoted) = (None, true);
+        peer.verified_run = None;
+    }
+    table.row(
+        "nor before its server was asked",
+        &me,
+        late.clone(),
+        "wait",
+        "ungranted_master",
+    );
+    for peer in late.peers.values_mut() {
+        peer.unverified = Some("it does not answer".to_owned());
+    }
+    table.row(
+        "one that cannot be asked is believed (I1)",
+        &me,
+        late.clone(),
+        "fence",
+        "ungranted_beside_master",
+    );
+    for peer in late.peers.values_mut() {
+        peer.demoted = true;
     }
     table.row(
         "but not when only its sidecar still calls it the master: somebody gave FAILOVER",
