@@ -29,7 +29,9 @@ pub fn step(view: &View<'_>) -> Decision {
 
 /// Whether writes are still stopped for a handover that has ended, or for which the fence stands.
 fn leftover(view: &View<'_>, server: &ServerInfo) -> bool {
-    let stops = handover::own(view).is_some_and(|(_, handover)| !handover.cancelled)
+    let goes_on = |grant: &Grant| Some(grant.epoch) == view.newest_epoch();
+    let own = handover::own(view);
+    let stops = own.is_some_and(|(grant, handover)| !handover.cancelled && goes_on(grant))
         && server.role == ServerRole::Master;
     view.memory.raised.is_some() && !stops
 }

@@ -360,11 +360,12 @@ pub fn ordinal_of(pod: &str) -> Option<Ordinal> {
 pub fn decide(view: &View<'_>) -> Decision {
     let granting = grant::step(view);
     let mut serving = local::step(view);
-    // Fencing comes before everything else; a change of what we publish comes before what rests on
-    // it; the own server comes last.
+    // Fencing comes before everything else, and so does giving back what was raised: it must not wait
+    // for a disk that is full. A change of what we publish comes before what rests on it; the own server
+    // comes last.
     let fences = matches!(
         serving.action,
-        Action::Fence | Action::FenceWhenNear { .. } | Action::FenceWhenEven { .. }
+        Action::Fence | Action::FenceWhenNear { .. } | Action::FenceWhenEven { .. } | Action::Lower
     );
     let decision = if fences || granting.action == Action::Wait {
         let asked = view.snapshot.resolve.is_some() || view.snapshot.wish.is_some();

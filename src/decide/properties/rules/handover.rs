@@ -159,7 +159,8 @@ pub(super) fn stop(known: &Known<'_>, there: SocketAddr, run_id: &str, near: boo
 pub(super) fn lower(known: &Known<'_>) -> Checked {
     rule(known.world.learnt().raised.is_some(), "lowers nothing")?;
     let master = known.server().role == ServerRole::Master;
-    let going_on = own(known).is_some_and(|(_, h)| !h.cancelled);
+    let newest = known.newest();
+    let going_on = own(known).is_some_and(|(g, h)| !h.cancelled && Some(g.epoch) == newest);
     rule(!(master && going_on), "writes come back too early")
 }
 
