@@ -186,24 +186,10 @@ async fn resolve(State(shared): State<Shared>, Json(Keep { keep }): Json<Keep>) 
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };
     let (reply, answer) = oneshot::channel();
-    let sent = shared
-        .requests
-        .send(Request::Resolve { keep, reply })
-        .await
-        .is_ok();
-    let answered = if sent {
-        tokio::time::timeout(REPLY_LIMIT, answer).await
-    } else {
-        Ok(Ok(Err("the sidecar is ending".to_owned())))
-    };
-    match answered {
-        Ok(Ok(Ok(done))) => format!("{done}\n").into_response(),
-        Ok(Ok(Err(why))) => (StatusCode::CONFLICT, format!("{why}\n")).into_response(),
-        Ok(Err(_)) | Err(_) => (
-            StatusCode::GATEWAY_TIMEOUT,
-            "the sidecar's loop did not answer\n",
-        )
-            .into_response(),
+    match told_by_loop(&shared, Request::Resolve { keep, reply }, answer).await {
+        Some(Ok(done)) => format!("{done}\n").into_response(),
+        Some(Err(why)) => (StatusCode::CONFLICT, format!("{why}\n")).into_response(),
+        None => ending(),
     }
 }
 
@@ -226,23 +212,29 @@ async fn failover(State(shared): State<Shared>, Json(To { to }): Json<To>) -> Re
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };
     let (reply, answer) = oneshot::channel();
-    // Where the loop has ended nobody answers.
-    let _ = shared.requests.send(Request::Failover { to, reply }).await;
-    match tokio::time::timeout(REPLY_LIMIT, answer).await {
-        Ok(Ok(Ok(told))) => stream(told),
-        Ok(Ok(Err(why))) => (StatusCode::CONFLICT, format!("{why}\n")).into_response(),
-        Ok(Err(_)) | Err(_) => ending(),
+    match told_by_loop(&shared, Request::Failover { to, reply }, answer).await {
+        Some(Ok(told)) => stream(told),
+        Some(Err(why)) => (StatusCode::CONFLICT, format!("{why}\n")).into_response(),
+        None => ending(),
     }
 }
 
 async fn begin_prestop(shared: &Shared) -> Option<watch::Receiver<Told>> {
     let (reply, answer) = oneshot::channel();
-    shared
-        .requests
-        .send(Request::Prestop { reply })
-        .await
-        .ok()?;
-    tokio::time::timeout(REPLY_LIMIT, answer).await.ok()?.ok()
+    told_by_loop(shared, Request::Prestop { reply }, answer).await
+}
+
+/// The loop's answer; none when it has ended, or takes neither the request nor its time.
+async fn told_by_loop<T>(
+    shared: &Shared,
+    request: Request,
+    answer: oneshot::Receiver<T>,
+) -> Option<T> {
+    let told = async {
+        shared.requests.send(request).await.ok()?;
+        answer.await.ok()
+    };
+    tokio::time::timeout(REPLY_LIMIT, told).await.ok()?
 }
 
 fn ending() -> Response {

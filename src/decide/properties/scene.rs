@@ -106,7 +106,7 @@ pub(super) fn scene() -> impl Strategy<Value = Scene> {
         4 => granted.prop_map(|(granter, target, counts, by_hand)| Scene::Granted { granter, target, counts, by_hand }),
         3 => (0..5_u32).prop_map(Scene::Led),
         1 => Just(Scene::Hand),
-        10 => handover().prop_map(Scene::Handover),
+        20 => handover().prop_map(Scene::Handover),
     ]
 }
 
@@ -123,7 +123,7 @@ fn handover() -> impl Strategy<Value = Handover> {
     );
     let giver = (
         any::<bool>(),
-        proptest::bool::weighted(0.3),
+        any::<bool>(),
         any::<bool>(),
         rarely(),
         rarely(),

@@ -255,7 +255,7 @@ pub(super) fn world() -> impl Strategy<Value = World> {
                 proptest::option::of(0..2_u32),
             ),
             proptest::option::weighted(0.1, 0..size),
-            proptest::option::weighted(0.4, wish()),
+            proptest::option::weighted(0.7, wish()),
         )
             .prop_map(
                 move |(me, pasts, sights, scene, (ago, own_name, more), resolve, wish)| {
