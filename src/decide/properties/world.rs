@@ -238,7 +238,13 @@ fn ago() -> impl Strategy<Value = u64> {
 fn wish() -> impl Strategy<Value = Wish> {
     let tried = proptest::collection::btree_set((0..5_u32).prop_map(Ordinal), 0..2);
     let to = proptest::option::weighted(0.3, (0..5_u32).prop_map(Ordinal));
-    (to, tried, any::<bool>()).prop_map(|(to, tried, stays)| Wish { to, tried, stays })
+    let patience = proptest::option::of(select(vec![before(1), Time(NOW), Time(2 * NOW)]));
+    (to, tried, any::<bool>(), patience).prop_map(|(to, tried, stays, patience)| Wish {
+        to,
+        tried,
+        stays,
+        patience,
+    })
 }
 
 /// A world.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::clock::Time;
-use crate::decide::handover::{armed_for, own, target};
+use crate::decide::handover::{armed_for, own};
 use crate::decide::{Local, PeerState, Reason, View, Wish};
 use crate::observe::info::ServerRole;
 use crate::publish::{Outcome, Told};
@@ -130,6 +130,7 @@ impl Run {
         let not_now = tried.filter(|(_, again)| again.is_none_or(|again| now < again));
         (now < self.deadline).then(|| Wish {
             tried: not_now.map(|(ordinal, _)| *ordinal).collect(),
+            patience: self.patience(),
             ..self.wish.clone()
         })
     }
@@ -198,7 +199,7 @@ impl Run {
         Some(self.end(Outcome::Failed, line))
     }
 
-    /// Notes who does not take what was offered, and gives up on who takes too long.
+    /// Notes who did not take what was offered.
     fn follow_offer(&mut self, view: &View<'_>, now: Time) {
         let offer = own(view).map(|(grant, handover)| Offer {
             epoch: grant.epoch,
@@ -207,6 +208,7 @@ impl Run {
             called_off: handover.cancelled,
         });
         let same = |a: &Offer, b: &Offer| a.epoch == b.epoch && a.to == b.to;
+        let patience = self.patience();
         match (&mut self.granted, offer) {
             (Some(before), Some(offer)) if same(before, &offer) => {
                 before.called_off = offer.called_off;
@@ -214,23 +216,17 @@ impl Run {
             (before, offer) => {
                 // Whoever was asked before did not take it. Who was too slow is not asked again.
                 if let Some(before) = std::mem::replace(before, offer) {
-                    let again = (!before.called_off).then(|| now + AGAIN);
-                    self.tried.insert(before.to, again);
+                    let slow = before.called_off || patience.is_some_and(|until| now >= until);
+                    self.tried.insert(before.to, (!slow).then(|| now + AGAIN));
                 }
             }
         }
-        let writable = matches!(&view.snapshot.local, Local::Up(s) if s.role == ServerRole::Master);
-        if let Some(offer) = self.granted.filter(|_| writable && self.wish.to.is_none()) {
-            // Half of the time that is left is for another one.
-            let half = self.deadline.since(offer.since) / 2;
-            let wish = Wish {
-                tried: self.tried.keys().copied().collect(),
-                ..self.wish.clone()
-            };
-            if now.since(offer.since) >= half && target(view, &wish, Some(offer.to)).is_ok() {
-                self.tried.insert(offer.to, None);
-            }
-        }
+    }
+
+    /// Half of the time that was left when the role was offered is for another one.
+    fn patience(&self) -> Option<Time> {
+        let offer = self.granted.as_ref()?;
+        Some(offer.since + self.deadline.since(offer.since) / 2)
     }
 
     fn over(&self, view: &View<'_>, closed: bool, now: Time) -> Option<Outcome> {

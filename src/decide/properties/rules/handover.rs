@@ -23,8 +23,20 @@ fn declined(known: &Known<'_>, grant: &Grant) -> bool {
 
 /// Somebody still wants the role to go there.
 fn asked(known: &Known<'_>, grant: &Grant) -> bool {
-    let wish = known.world.snapshot.wish.as_ref();
-    wish.is_some_and(|wish| !wish.tried.contains(&grant.target))
+    let Some(wish) = &known.world.snapshot.wish else {
+        return false;
+    };
+    let open = |report: &Report| {
+        let ordinal = report.ordinal;
+        ordinal != known.own.ordinal
+            && ordinal != grant.target
+            && !wish.tried.contains(&ordinal)
+            && fit(&known.own, report).is_ok()
+    };
+    let late = wish.patience <= Some(known.world.snapshot.started_at) && wish.patience.is_some();
+    let writable = known.server().role == ServerRole::Master;
+    let another = wish.to.is_none() && known.all.iter().any(|r| open(r));
+    !wish.tried.contains(&grant.target) && !(late && writable && another)
 }
 
 /// From the moment it counts only the target ends it.

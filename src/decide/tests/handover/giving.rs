@@ -93,8 +93,8 @@ fn counted_rows(table: &mut Table) {
         "publish",
         "handing_over",
     );
-    let other = Wish {
-        tried: [Ordinal(1)].into(),
+    let late = Wish {
+        patience: Some(looks(&counted, &[], None).started_at),
         ..Wish::default()
     };
     table.row(
@@ -103,9 +103,31 @@ fn counted_rows(table: &mut Table) {
         looks(
             &counted,
             &[&armed(b.clone()), &seen(c.clone(), 2)],
-            Some(other),
+            Some(late.clone()),
         ),
         "publish",
+        "handing_over",
+    );
+    table.row(
+        "but not when nobody else could take it",
+        &counted,
+        looks(&counted, &[&armed(b.clone())], Some(late.clone())),
+        "fence_when_near",
+        "handing_over",
+    );
+    let named = Wish {
+        to: Some(Ordinal(1)),
+        ..late
+    };
+    table.row(
+        "nor when a person named it",
+        &counted,
+        looks(
+            &counted,
+            &[&armed(b.clone()), &seen(c.clone(), 2)],
+            Some(named),
+        ),
+        "fence_when_near",
         "handing_over",
     );
     let old = counted
