@@ -10,7 +10,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
-use crate::config::{FailoverArgs, PrestopArgs, ResolveArgs, StatusArgs};
+use crate::config::{FailoverArgs, ResolveArgs, SocketArgs, StatusArgs};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::publish::{Outcome, Progress};
 use crate::report::{LinkState, Report, Role};
@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 /// Prints the set.
 pub async fn status(args: StatusArgs) -> Result<(), Failure> {
-    let (status, body) = call(&args.socket, Method::GET, "/status", String::new()).await?;
+    let (status, body) = call(&args.at.socket, Method::GET, "/status", String::new()).await?;
     if status != StatusCode::OK {
         return Err(Failure::new(
             Exit::WaitedInVain,
@@ -39,7 +39,7 @@ pub async fn status(args: StatusArgs) -> Result<(), Failure> {
 /// Tells the sidecar whose data the set keeps.
 pub async fn resolve(args: ResolveArgs) -> Result<(), Failure> {
     let body = serde_json::json!({ "keep": args.keep.to_string() }).to_string();
-    let (status, words) = call(&args.socket, Method::POST, "/resolve", body).await?;
+    let (status, words) = call(&args.at.socket, Method::POST, "/resolve", body).await?;
     match status {
         StatusCode::OK => print(&words),
         StatusCode::GATEWAY_TIMEOUT => Err(Failure::new(
@@ -54,7 +54,7 @@ pub async fn resolve(args: ResolveArgs) -> Result<(), Failure> {
 }
 
 /// The preStop hook. Nothing to do is done, too: Kubernetes calls every other code a failed hook.
-pub async fn prestop(args: PrestopArgs) -> Result<(), Failure> {
+pub async fn prestop(args: SocketArgs) -> Result<(), Failure> {
     match follow(&args.socket, "/prestop", String::new()).await? {
         Outcome::Done | Outcome::Nothing => Ok(()),
         outcome @ (Outcome::Failed | Outcome::PossibleLoss) => Err(not_done(outcome)),
@@ -65,7 +65,7 @@ pub async fn prestop(args: PrestopArgs) -> Result<(), Failure> {
 pub async fn failover(args: FailoverArgs) -> Result<(), Failure> {
     let to = args.to.map(|pod| pod.to_string());
     let body = serde_json::json!({ "to": to }).to_string();
-    match follow(&args.socket, "/failover", body).await? {
+    match follow(&args.at.socket, "/failover", body).await? {
         Outcome::Done => Ok(()),
         outcome @ (Outcome::Nothing | Outcome::Failed | Outcome::PossibleLoss) => {
             Err(not_done(outcome))

@@ -1,13 +1,18 @@
 //! Flags and their environment twins, parsed into final types. Nothing else reads the environment.
 
+mod values;
+
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::topology::{PodName, is_kubernetes_name};
+pub use values::{AddressForm, AuthorityKind, Directive, LogFormat, MaxLag};
+use values::{dns_server, domain, grace, listen, max_lag, name, pod_ip, time};
+
+use crate::topology::PodName;
 
 /// Redis and Valkey master/replica bootstrap for Kubernetes.
 #[derive(Debug, Parser)]
@@ -35,7 +40,7 @@ pub enum Command {
     /// Decide by hand whose data the set keeps, when podzero waits or refuses to choose.
     Resolve(ResolveArgs),
     /// Before this pod is stopped (preStop hook): hand the master role over, or let clients leave.
-    Prestop(PrestopArgs),
+    Prestop(SocketArgs),
     /// Hand the master role over to another pod, without losing a write.
     Failover(FailoverArgs),
 }
@@ -230,9 +235,9 @@ pub struct SidecarArgs {
     pub prestop_token_file: Option<PathBuf>,
 }
 
-/// `podzero status`.
+/// Where one-shot commands find the sidecar.
 #[derive(Debug, Clone, Args)]
-pub struct StatusArgs {
+pub struct SocketArgs {
     /// The Unix socket of this pod's sidecar.
     #[arg(
         long,
@@ -241,6 +246,14 @@ pub struct StatusArgs {
         default_value = "/run/podzero/podzero.sock"
     )]
     pub socket: PathBuf,
+}
+
+/// `podzero status`.
+#[derive(Debug, Clone, Args)]
+pub struct StatusArgs {
+    /// Where the sidecar listens.
+    #[command(flatten)]
+    pub at: SocketArgs,
     /// Print the /status document itself.
     #[arg(long)]
     pub json: bool,
@@ -249,165 +262,24 @@ pub struct StatusArgs {
 /// `podzero resolve`.
 #[derive(Debug, Clone, Args)]
 pub struct ResolveArgs {
-    /// The Unix socket of this pod's sidecar.
-    #[arg(
-        long,
-        env = "PODZERO_SOCKET",
-        value_name = "FILE",
-        default_value = "/run/podzero/podzero.sock"
-    )]
-    pub socket: PathBuf,
+    /// Where the sidecar listens.
+    #[command(flatten)]
+    pub at: SocketArgs,
     /// The pod whose data the set keeps. Everybody else's diverging data is lost.
     #[arg(long, value_name = "POD")]
     pub keep: PodName,
 }
 
-/// `podzero prestop`.
-#[derive(Debug, Clone, Args)]
-pub struct PrestopArgs {
-    /// The Unix socket of this pod's sidecar.
-    #[arg(
-        long,
-        env = "PODZERO_SOCKET",
-        value_name = "FILE",
-        default_value = "/run/podzero/podzero.sock"
-    )]
-    pub socket: PathBuf,
-}
-
 /// `podzero failover`.
 #[derive(Debug, Clone, Args)]
 pub struct FailoverArgs {
-    /// The Unix socket of this pod's sidecar.
-    #[arg(
-        long,
-        env = "PODZERO_SOCKET",
-        value_name = "FILE",
-        default_value = "/run/podzero/podzero.sock"
-    )]
-    pub socket: PathBuf,
+    /// Where the sidecar listens.
+    #[command(flatten)]
+    pub at: SocketArgs,
     /// The pod that is to be the master. It stays there; without this the best one is taken, and the
     /// role goes home to pod-0 later.
     #[arg(long, value_name = "POD")]
     pub to: Option<PodName>,
-}
-
-/// `--authority`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum AuthorityKind {
-    /// Pod-0 grants the master role; no Kubernetes API, no rights.
-    Ordinal,
-    /// A Kubernetes Lease; not available in this release.
-    Lease,
-}
-
-/// `--address-form`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum AddressForm {
-    /// An address, resolved by podzero.
-    Ip,
-    /// The stable name, resolved by the server at each connection attempt.
-    Name,
-}
-
-/// `--directive`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Directive {
-    /// `replicaof`.
-    Replicaof,
-    /// `slaveof`, as old configurations spell it.
-    Slaveof,
-}
-
-impl Directive {
-    /// The word in the configuration file.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Replicaof => "replicaof",
-            Self::Slaveof => "slaveof",
-        }
-    }
-}
-
-/// `--log-format`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// A line for people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-/// `--max-lag`: a number of bytes, or `off`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MaxLag {
-    /// No bound.
-    Off,
-    /// At most this many bytes behind.
-    Bytes(u64),
-}
-
-fn name(text: &str) -> Result<String, String> {
-    if is_kubernetes_name(text) {
-        Ok(text.to_owned())
-    } else {
-        Err("not a Kubernetes name (lower-case letters, digits, '-' and '.')".to_owned())
-    }
-}
-
-fn domain(text: &str) -> Result<String, String> {
-    name(text.trim_matches('.'))
-}
-
-fn time(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text)
-        .map_err(|e| format!("{e} (write a time such as 500ms, 30s or 5m)"))
-}
-
-fn pod_ip(text: &str) -> Result<IpAddr, String> {
-    let address: IpAddr = text
-        .parse()
-        .map_err(|_| "not an address (10.0.0.1, fd00::1)".to_owned())?;
-    if address.is_unspecified() || address.is_multicast() {
-        return Err(
-            "no other pod can reach this address: it is to come from status.podIPs".to_owned(),
-        );
-    }
-    Ok(address)
-}
-
-fn listen(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr = text
-        .parse()
-        .map_err(|_| "not an address with a port ([::]:8379, 0.0.0.0:8379)".to_owned())?;
-    if address.port() == 0 {
-        return Err("port 0: every pod of the set must listen on the same, known port".to_owned());
-    }
-    Ok(address)
-}
-
-/// Less than this leaves no time for anything.
-fn grace(text: &str) -> Result<Duration, String> {
-    let grace = time(text)?;
-    if grace < Duration::from_secs(2) {
-        return Err("too short: at least 2s".to_owned());
-    }
-    Ok(grace)
-}
-
-fn dns_server(text: &str) -> Result<SocketAddr, String> {
-    text.parse::<SocketAddr>()
-        .or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)))
-        .map_err(|_| "not an address (10.0.0.10, 10.0.0.10:53, [fd00::a]:53)".to_owned())
-}
-
-fn max_lag(text: &str) -> Result<MaxLag, String> {
-    if text == "off" {
-        return Ok(MaxLag::Off);
-    }
-    text.parse()
-        .map(MaxLag::Bytes)
-        .map_err(|_| "not a number of bytes, nor off".to_owned())
 }
 
 /// The second names under which the downward API often puts what `--pod-name` and the like say.
