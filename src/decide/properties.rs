@@ -1,6 +1,7 @@
 //! Properties of the core over random worlds. The oracle is a checker of its own ([`rules`]).
 
 mod known;
+mod past;
 mod rules;
 mod scene;
 mod world;

@@ -35,8 +35,8 @@ fn asked(known: &Known<'_>, grant: &Grant) -> bool {
     };
     let late = wish.patience <= Some(known.world.snapshot.started_at) && wish.patience.is_some();
     let writable = known.server().role == ServerRole::Master;
-    let another = wish.to.is_none() && known.all.iter().any(|r| open(r));
-    !wish.tried.contains(&grant.target) && !(late && writable && another)
+    let gives_up = late && writable && wish.to.is_none();
+    !(wish.tried.contains(&grant.target) || gives_up && known.all.iter().any(open))
 }
 
 /// From the moment it counts only the target ends it.
