@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use harness::{Manner, Set, Writers};
 
-use crate::{all_have, connect, repetitions, set, write_everywhere};
+use crate::{connect, repetitions, set};
 
 /// Applications that write now and then, with large values among it.
 pub(crate) fn gentle() -> Manner {
@@ -129,107 +129,6 @@ fn s32_a_replica_that_is_behind_is_passed_over() -> Result<()> {
     Ok(())
 }
 
-/// S35: the hook runs when there is nothing left to do.
-#[test]
-fn s35_the_hook_returns_at_once_when_there_is_nothing_to_do() -> Result<()> {
-    let mut set = set().members(1).start()?;
-    let (code, said) = podzero(&set, 0, &["prestop"])?;
-    ensure!(
-        code == 0 && said.contains("no other member"),
-        "{code}: {said}"
-    );
-    set.member_mut(0).kill_server()?;
-    let (code, said) = podzero(&set, 0, &["prestop"])?;
-    ensure!(code == 0 && said.contains("gone already"), "{code}: {said}");
-    set.member_mut(0).kill_sidecar()?;
-    let (code, said) = podzero(&set, 0, &["prestop"])?;
-    ensure!(
-        code == 5 && said.contains("is it running"),
-        "{code}: {said}"
-    );
-    Ok(())
-}
-
-/// S37: the hook returns only when the other one is the master, and the role stays away from a pod
-/// that is being stopped.
-#[test]
-fn core_s37_the_hook_returns_when_another_one_is_the_master() -> Result<()> {
-    let mut set = set().start()?;
-    let (observer, writers) = (set.observe(), writers(&set, 2, &gentle()));
-    let (code, said) = podzero(&set, 0, &["prestop"])?;
-    let masters = set.masters();
-    ensure!(code == 0 && masters == [1], "{code}: {masters:?} {said}");
-    ensure!(said.contains("with every write"), "{said}");
-    let status = set.member(0).status()?.0;
-    ensure!(
-        status["terminating"] == true && status["ready"] == false,
-        "{status}"
-    );
-    // A second call has nothing to hand over any more.
-    let (code, said) = podzero(&set, 0, &["prestop"])?;
-    ensure!(
-        code == 0 && said.contains("not the master"),
-        "{code}: {said}"
-    );
-    set.member_mut(0).delete()?;
-    set.member(0).publish_name();
-    set.member_mut(0).start()?;
-    set.wait_for("the role is home again", || {
-        ensure!(set.converge()? == 0, "it is not");
-        Ok(())
-    })?;
-    observer.finish()?;
-    writers.finish(set.member(0).address())?;
-    Ok(())
-}
-
-/// The hook runs in the server's container, which has no podzero but the one that `init` put there.
-#[test]
-fn init_installs_the_hook() -> Result<()> {
-    let set = set()
-        .init_env("PODZERO_INSTALL_DIR", "/run/podzero/bin")
-        .start()?;
-    let said = set
-        .member(0)
-        .run("/run/podzero/bin/podzero", &["prestop"])?;
-    ensure!(
-        said.contains("with every write") && set.masters() == [1],
-        "{:?}: {said}",
-        set.masters()
-    );
-    Ok(())
-}
-
-/// A replica lets its clients leave, and does not become the master meanwhile.
-#[test]
-fn a_replica_that_is_stopped_lets_clients_leave() -> Result<()> {
-    let set = set().sidecar_env("PODZERO_DRAIN", "1s").start()?;
-    let (code, said) = podzero(&set, 1, &["prestop"])?;
-    ensure!(code == 0 && said.contains("not ready"), "{code}: {said}");
-    ensure!(set.member(1).get("/readyz")?.code == 503, "it is ready");
-    let (code, said) = podzero(&set, 0, &["failover", "--to", "redis-1"])?;
-    ensure!(
-        code == 3 && said.contains("is being stopped"),
-        "{code}: {said}"
-    );
-    ensure!(set.masters() == [0], "{:?}", set.masters());
-    Ok(())
-}
-
-/// Two pods are drained at once: the third one leads.
-#[test]
-fn two_that_are_stopped_at_once_leave_the_third() -> Result<()> {
-    let set = set().start()?;
-    let writers = writers(&set, 2, &gentle());
-    let one = set.member(1).podzero(&["prestop"]).spawn()?;
-    let (code, said) = podzero(&set, 0, &["prestop"])?;
-    let two = { one }.wait_with_output()?;
-    ensure!(code == 0 && two.status.success(), "{code}: {said}");
-    ensure!(set.masters() == [2], "{:?}: {said}", set.masters());
-    writers.finish(set.member(2).address())?;
-    Ok(())
-}
-
 /// `failover --to` keeps the role there; `failover --to` pod-0 ends that.
 #[test]
 fn a_role_that_was_sent_away_stays_away() -> Result<()> {
@@ -257,26 +156,6 @@ fn a_role_that_was_sent_away_stays_away() -> Result<()> {
         ensure!(set.masters() == [0], "{:?}", set.masters());
         Ok(())
     })
-}
-
-/// The sidecar of a server is told to end: it hands over only where that was asked for.
-#[test]
-fn sigterm_hands_over_where_that_was_asked_for() -> Result<()> {
-    let mut set = set().env("PODZERO_HANDOVER_ON_SIGTERM", "true").start()?;
-    let writers = writers(&set, 2, &gentle());
-    set.member(0)
-        .sidecar()?
-        .terminate(Duration::from_secs(20))?;
-    ensure!(
-        set.masters() == [1],
-        "{:?} {}",
-        set.masters(),
-        set.describe()
-    );
-    set.member_mut(0).start_sidecar()?;
-    set.converge()?;
-    writers.finish(set.member(1).address())?;
-    Ok(())
 }
 
 /// S40: a client that keeps its connection through a switch is closed, and writes at once elsewhere.
@@ -330,62 +209,6 @@ fn core_a_handover_with_a_password() -> Result<()> {
     let master = set.converge()?;
     observer.finish()?;
     writers.finish(set.member(master).address())?;
-    Ok(())
-}
-
-/// Over TCP only with the token.
-#[test]
-fn prestop_over_tcp_needs_its_token() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let token = folder.path().join("token");
-    std::fs::write(&token, "let me in\n")?;
-    let set = set()
-        .sidecar_env("PODZERO_PRESTOP_TOKEN_FILE", &token.to_string_lossy())
-        .start()?;
-    let call = |token: Option<&str>| -> Result<String> {
-        let url = format!("http://{}:8379/prestop", set.member(0).address());
-        let header = format!("Authorization: Bearer {}", token.unwrap_or_default());
-        set.member(1)
-            .run("curl", &["-s", "-w", " %{http_code}", "-H", &header, &url])
-    };
-    for wrong in [None, Some("let me"), Some("let me in please")] {
-        let said = call(wrong)?;
-        ensure!(
-            said.ends_with("403") && !said.contains("let me in"),
-            "{said}"
-        );
-    }
-    let said = call(Some("let me in"))?;
-    ensure!(
-        said.ends_with("200") && said.contains("with every write"),
-        "{said}"
-    );
-    ensure!(set.masters() == [1], "{:?}", set.masters());
-    Ok(())
-}
-
-/// A second caller joins the first; a caller that hangs up changes nothing.
-#[test]
-fn a_handover_is_one_for_all_callers() -> Result<()> {
-    let set = set().start()?;
-    let writers = writers(&set, 4, &flat_out());
-    let mut hangs_up = set.member(0).podzero(&["prestop"]).spawn()?;
-    hangs_up.kill()?;
-    hangs_up.wait()?;
-    let callers: Vec<_> = (0..3)
-        .map(|_| {
-            set.member(0)
-                .podzero(&["prestop"])
-                .stdout(Stdio::piped())
-                .spawn()
-        })
-        .collect::<std::io::Result<_>>()?;
-    for caller in callers {
-        let done = caller.wait_with_output()?;
-        ensure!(done.status.success(), "{done:?}");
-    }
-    ensure!(set.masters() == [1], "{:?}", set.masters());
-    writers.finish(set.member(1).address())?;
     Ok(())
 }
 
@@ -466,41 +289,6 @@ fn members_of_several_versions_hand_over_to_one_that_all_can_read() -> Result<()
     set.converge()?;
     writers.finish(set.member(2).address())?;
     Ok(())
-}
-
-/// Kubernetes calls the hook for a container that it starts again in the same pod, too.
-#[test]
-fn a_server_that_is_started_again_ends_the_stop() -> Result<()> {
-    let mut set = set().sidecar_env("PODZERO_DRAIN", "100ms").start()?;
-    let (code, said) = podzero(&set, 1, &["prestop"])?;
-    ensure!(code == 0, "{code}: {said}");
-    ensure!(set.member(1).get("/readyz")?.code == 503, "it is ready");
-    set.member_mut(1).kill_server()?;
-    set.member_mut(1).start_server()?;
-    set.converge()?;
-    Ok(())
-}
-
-/// The whole set is deleted at once: nobody waits for anybody.
-#[test]
-fn a_set_that_is_deleted_as_a_whole_ends_soon() -> Result<()> {
-    let set = set()
-        .env("PODZERO_GRACE", "600s")
-        .sidecar_env("PODZERO_DRAIN", "1s")
-        .start()?;
-    write_everywhere(&set, 0, "kept", 50)?;
-    // In half of the grace, which a hook could wait, the test would have been ended long before.
-    let callers: Vec<_> = (0..3)
-        .map(|ordinal| {
-            let mut command = set.member(ordinal).podzero(&["prestop"]);
-            command.stdout(Stdio::piped()).spawn()
-        })
-        .collect::<std::io::Result<_>>()?;
-    for caller in callers {
-        let done = caller.wait_with_output()?;
-        ensure!(done.status.success(), "{done:?}");
-    }
-    all_have(&set, "kept", 50)
 }
 
 /// A member that answers nobody makes no gap longer: the others wait for it once at most.

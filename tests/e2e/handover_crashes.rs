@@ -163,16 +163,17 @@ fn the_targets_disk_is_full_before_the_promotion() -> Result<()> {
     fill_disk(&set, 1)?;
     pause(6);
     set.member(1).sidecar()?.resume()?;
-    pause(12);
     let (code, said) = end(caller)?;
-    ensure!(
-        set.masters().len() == 1,
-        "{code}: {said}; masters {:?}; {} {}",
-        set.masters(),
-        set.member(0).status()?.0["reasons"],
-        set.member(1).status()?.0["reasons"]
-    );
-    Ok(())
+    set.wait_for("one master", || {
+        ensure!(
+            set.masters().len() == 1,
+            "{code}: {said}; masters {:?}; {} {}",
+            set.masters(),
+            set.member(0).status()?.0["reasons"],
+            set.member(1).status()?.0["reasons"]
+        );
+        Ok(())
+    })
 }
 
 /// redis 6.0: writes were stopped by the setting when the disk became full, and the replica is slow.
@@ -193,17 +194,17 @@ fn the_masters_disk_is_full_while_writes_are_stopped() -> Result<()> {
     set.member(0).sidecar()?.resume()?;
     pause(10);
     set.member(1).server()?.resume()?;
-    pause(5);
     let (code, said) = end(caller)?;
-    let wrote = set
-        .masters()
-        .first()
-        .map(|m| connect(&set, *m).and_then(|mut c| c.tell("SET a 1")));
-    ensure!(
-        matches!(wrote, Some(Ok(()))),
-        "{code}: {said}; masters {:?}: {wrote:?}; {}",
-        set.masters(),
-        set.member(0).status()?.0["reasons"]
-    );
-    Ok(())
+    set.wait_for("the master accepts writes", || {
+        let masters = set.masters();
+        let wrote = masters
+            .first()
+            .map(|m| connect(&set, *m).and_then(|mut c| c.tell("SET a 1")));
+        ensure!(
+            matches!(wrote, Some(Ok(()))),
+            "{code}: {said}; masters {masters:?}: {wrote:?}; {}",
+            set.member(0).status()?.0["reasons"]
+        );
+        Ok(())
+    })
 }

@@ -7,6 +7,7 @@ mod data;
 mod dns;
 mod faults;
 mod handover;
+mod handover_callers;
 mod handover_crashes;
 mod handover_input;
 mod handover_sets;
