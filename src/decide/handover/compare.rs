@@ -75,9 +75,11 @@ pub fn feeds_when_fenced(server: &ServerInfo) -> bool {
             .is_some_and(|m| m >= 7)
 }
 
-/// Whether the replica that arms itself lacks so little of what is here that writes may stop for it.
+/// Whether the replica that arms itself lacks so little of what is here that writes may stop for it. They
+/// are stopped only at a master: a hand's FAILOVER may have made another one that meanwhile.
 pub fn is_near(run_id: &str, here: &ServerInfo, there: &ServerInfo) -> bool {
-    there.run_id == run_id
+    here.role == ServerRole::Master
+        && there.run_id == run_id
         && here.id.is_some()
         && here.id == there.id
         && there.offset.saturating_add(NEAR) >= here.offset

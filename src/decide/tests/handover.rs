@@ -263,6 +263,11 @@ fn writes_stop_only_for_a_replica_that_is_close_behind() {
     assert!(!is_near("run-1", &here, &other), "another history");
     let nothing = (info(Member::empty(0)), info(Member::empty(1)));
     assert!(!is_near("run-1", &nothing.0, &nothing.1), "no history");
+    let by_hand = info(data(0, 1 << 20).replica_of(2, LinkState::Up));
+    assert!(
+        !is_near("run-1", &by_hand, &there(0)),
+        "a hand has made another one the master meanwhile"
+    );
     assert!(is_even("run-1", &here, &there(0)));
     assert!(!is_even("run-1", &here, &there(1)));
 }
