@@ -46,7 +46,8 @@ fn patient() -> harness::Builder {
     ))
 }
 
-/// Some megabytes of writes, each too small to be read in one go.
+/// Some megabytes of writes, each too small to be read in one go. A hundred are more than the quickest of
+/// the servers takes in, slowed down, while a handover lasts.
 fn burst(set: &Set, at: usize, megabytes: usize) -> Result<()> {
     let mut connection = connect(set, at)?;
     for n in 0..megabytes * 50 {
@@ -173,7 +174,7 @@ fn a_hook_that_says_done_too_early_loses_acknowledged_writes() -> Result<()> {
         .start()?;
     let _slow: Vec<_> = [slow_down(&set, 1, 60), slow_down(&set, 2, 60)].into();
     let writers = writers(&set, 1, &small());
-    burst(&set, 0, 30)?;
+    burst(&set, 0, 100)?;
     let (code, said) = podzero(&set, 0, &["failover", "--to", "redis-1"])?;
     ensure!(code == 3, "the target was too fast: {code}: {said}");
     let masters = set.masters();
@@ -204,7 +205,7 @@ fn a_hook_that_says_done_too_early_loses_acknowledged_writes() -> Result<()> {
 fn a_slow_armed_target_does_not_keep_the_hook_from_the_other() -> Result<()> {
     let set = patient().env("PODZERO_GRACE", "10s").start()?;
     let _slow = slow_down(&set, 1, 60);
-    burst(&set, 0, 20)?;
+    burst(&set, 0, 100)?;
     let (code, said) = podzero(&set, 0, &["failover", "--to", "redis-1"])?;
     println!("{code}: {said}");
     ensure!(code == 3, "{code}: {said}");
@@ -224,7 +225,7 @@ fn a_slow_armed_target_does_not_keep_the_hook_from_the_other() -> Result<()> {
 fn a_master_is_ready_after_a_handover_that_ran_out_of_time() -> Result<()> {
     let set = patient().env("PODZERO_GRACE", "6s").start()?;
     let _slow = slow_down(&set, 1, 60);
-    burst(&set, 0, 20)?;
+    burst(&set, 0, 100)?;
     let (code, said) = podzero(&set, 0, &["failover", "--to", "redis-1"])?;
     ensure!(code == 3, "{code}: {said}");
     let mut not_ready = 0;
