@@ -109,8 +109,9 @@ pub async fn act(
             there: address,
             run_id,
         } => {
-            handover::fence_when_even(*address, run_id, memory, file, server, there).await?;
-            crate::fault::at("fenced");
+            if handover::fence_when_even(*address, run_id, memory, file, server, there).await? {
+                crate::fault::at("fenced");
+            }
             Ok(())
         }
         Action::Lower => handover::lower(memory, file, server).await,

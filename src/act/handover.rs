@@ -222,6 +222,9 @@ pub(super) async fn fence_when_near(
     while clock::now().since(begun) < SLICE {
         let theirs = there.info(address).await?;
         let ours = here(server).await?;
+        if ours.role != ServerRole::Master {
+            return Ok(false);
+        }
         if is_near(run_id, &ours, &theirs) {
             super::fence(server).await?;
             return Ok(true);
@@ -231,8 +234,8 @@ pub(super) async fn fence_when_near(
     Ok(false)
 }
 
-/// Stops writes, waits until a replica has everything, and fences then. When it takes too long, the
-/// handover is called off: writes come back with the next turn.
+/// Stops writes, waits until a replica has everything, and fences then; says whether that was so. When it
+/// takes too long, the handover is called off: writes come back with the next turn.
 pub(super) async fn fence_when_even(
     address: SocketAddr,
     run_id: &str,
@@ -240,7 +243,7 @@ pub(super) async fn fence_when_even(
     file: &mut StateFile,
     server: &mut LocalServer,
     there: &mut There,
-) -> Result<(), ActError> {
+) -> Result<bool, ActError> {
     there.reach(address).await?;
     if memory.raised.is_none() {
         let connection = server.connection().ok_or(ActError::ConnectionChanged)?;
@@ -264,14 +267,24 @@ pub(super) async fn fence_when_even(
     let begun = clock::now();
     while clock::now().since(begun) < STOPPED {
         let ours = here(server).await?;
+        if ours.role != ServerRole::Master {
+            return Ok(false);
+        }
         let theirs = there.info(address).await;
         if theirs.is_ok_and(|theirs| is_even(run_id, &ours, &theirs)) {
             // The setting does not stop PUBLISH, which is in the stream too: a message between this
             // look and the fence would part the two servers. The answer comes after what replicas
             // are to receive. Where the right is missing, luck decides.
             let connection = server.connection().ok_or(ActError::ConnectionChanged)?;
-            let _ = connection.kill_clients().await;
-            return super::fence(server).await;
+            let closed = connection.kill_clients().await;
+            if let Err(error) = closed.as_ref()
+                && error.outcome_is_unknown()
+            {
+                server.drop_connection();
+                return Err(error.clone().into());
+            }
+            super::fence(server).await?;
+            return Ok(true);
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -135,9 +135,9 @@ pub struct Wish {
     pub tried: BTreeSet<Ordinal>,
     /// A person named the target, and the role does not go home from there.
     pub stays: bool,
-    /// From then on the member that was offered the role is given up, if another one can take it and
-    /// writes have not been stopped yet.
-    pub patience: Option<Time>,
+    /// From then on the member that was offered the role in this epoch is given up, if another one can
+    /// take it and the server here is not fenced yet.
+    pub patience: Option<(Epoch, Time)>,
 }
 
 /// The settings that decisions depend on.

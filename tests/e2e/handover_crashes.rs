@@ -173,7 +173,8 @@ fn the_targets_disk_is_full_before_the_promotion() -> Result<()> {
             set.member(1).status()?.0["reasons"]
         );
         Ok(())
-    })
+    })?;
+    set.stays_as_it_is(Duration::from_secs(5))
 }
 
 /// redis 6.0: writes were stopped by the setting when the disk became full, and the replica is slow.

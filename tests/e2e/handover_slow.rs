@@ -1,6 +1,8 @@
 //! Handovers to replicas that are slow, and beside much that is written: writes are stopped for no longer
 //! than the rest needs, and nobody is told "done" too early.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -139,9 +141,11 @@ fn messages_do_not_stop_a_handover() -> Result<()> {
     let set = set().start()?;
     let till = harness::wait::now() + Duration::from_secs(25);
     let address = set.member(0).address();
+    let published = Arc::new(AtomicU64::new(0));
     let between = Duration::from_millis(if crate::is_redis_6() { 5 } else { 0 });
     let threads: Vec<_> = (0..4)
         .map(|_| {
+            let published = Arc::clone(&published);
             std::thread::spawn(move || {
                 // They come back to the same server when they are closed, as applications do.
                 while harness::wait::now() < till {
@@ -149,12 +153,17 @@ fn messages_do_not_stop_a_handover() -> Result<()> {
                         return;
                     };
                     while harness::wait::now() < till && open.tell("PUBLISH news hello").is_ok() {
+                        published.fetch_add(1, Ordering::Relaxed);
                         harness::wait::pause(between);
                     }
                 }
             })
         })
         .collect();
+    set.wait_for("messages", || {
+        ensure!(published.load(Ordering::Relaxed) > 100, "too few");
+        Ok(())
+    })?;
     let writers = writers(&set, 1, &small());
     let (code, said) = podzero(&set, 0, &["failover", "--to", "redis-1"])?;
     drop(threads);

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use harness::{Manner, Set};
 
 use crate::faults::fault_has_struck;
-use crate::handover::{gentle, podzero};
+use crate::handover::{end, gentle, podzero, spawn};
 use crate::{pause, set};
 
 pub(crate) fn small() -> Manner {
@@ -251,4 +251,24 @@ fn away_is_kept_while_pod_0s_sidecar_is_away() -> Result<()> {
         set.member(2).status()?.0["authority"]["away_from"]
     );
     set.stays_as_it_is(Duration::from_secs(16))
+}
+
+/// A target that takes too long is given up for another one, which then has its own time.
+#[test]
+fn a_target_that_takes_too_long_is_given_up_for_another() -> Result<()> {
+    let mut set = set().env("PODZERO_GRACE", "20s").start()?;
+    arm_fault(&mut set, 1, "stop:armed")?;
+    let caller = spawn(&set, 0, &["prestop"])?;
+    fault_has_struck(&set, 1)?;
+    set.wait_for("it is called off", || {
+        let grant = set.member(0).status()?.0["authority"]["grant"].clone();
+        ensure!(grant["handover"]["cancelled"] == true, "{grant}");
+        Ok(())
+    })?;
+    set.member(1).sidecar()?.resume()?;
+    let (code, said) = end(caller)?;
+    ensure!(code == 0 && set.masters() == [2], "{code}: {said}");
+    let offers = said.matches("offers the role").count();
+    ensure!(offers == 2, "{offers} offers: {said}");
+    Ok(())
 }

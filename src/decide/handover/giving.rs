@@ -148,18 +148,17 @@ pub fn pending(view: &View<'_>, grant: &Grant, handover: &Handover) -> Decision 
 /// Nobody wants the role to go to this target any more.
 pub fn gives_up(view: &View<'_>, grant: &Grant) -> bool {
     let to = grant.target;
-    let unwanted = |wish: &Wish| wish.tried.contains(&to) || is_too_slow(view, wish, to);
+    let unwanted = |wish: &Wish| wish.tried.contains(&to) || is_too_slow(view, wish, grant);
     to != view.snapshot.me && view.snapshot.wish.as_ref().is_none_or(unwanted)
 }
 
 /// Who takes long is waited for while nobody else could take the role; and to the end where a person
 /// named it.
-fn is_too_slow(view: &View<'_>, wish: &Wish, to: Ordinal) -> bool {
+fn is_too_slow(view: &View<'_>, wish: &Wish, grant: &Grant) -> bool {
     let writable = matches!(&view.snapshot.local, Local::Up(s) if s.role == ServerRole::Master);
-    let late = wish
-        .patience
-        .is_some_and(|until| view.snapshot.started_at >= until);
-    writable && late && wish.to.is_none() && target(view, wish, Some(to)).is_ok()
+    let over = |(epoch, until)| epoch == grant.epoch && view.snapshot.started_at >= until;
+    let another = || target(view, wish, Some(grant.target)).is_ok();
+    writable && wish.patience.is_some_and(over) && wish.to.is_none() && another()
 }
 
 /// The target declined, or was never asked in earnest: another one, or the role stays here.

@@ -11,7 +11,7 @@ use proptest::sample::select;
 use super::past::{build, past, run_of};
 use super::scene::{play, scene};
 use crate::clock::Time;
-use crate::decide::fixture::{Member, decided, identity, peer, policy};
+use crate::decide::fixture::{Member, decided, epoch, identity, peer, policy};
 use crate::decide::learn::{learn, own_report};
 use crate::decide::{Decision, Local, PeerState, Policy, Snapshot, Wish};
 use crate::report::Report;
@@ -113,16 +113,23 @@ fn ago() -> impl Strategy<Value = u64> {
     select(vec![0, 29, 30, 299, 300, 9_000])
 }
 
-fn wish() -> impl Strategy<Value = Wish> {
+/// A wish; and whether its patience is for the grant that is published, or for one before it.
+fn wish() -> impl Strategy<Value = (Wish, bool)> {
     let tried = proptest::collection::btree_set((0..5_u32).prop_map(Ordinal), 0..2);
     let to = proptest::option::weighted(0.3, (0..5_u32).prop_map(Ordinal));
-    let patience = proptest::option::of(select(vec![before(1), Time(NOW), Time(2 * NOW)]));
-    (to, tried, any::<bool>(), patience).prop_map(|(to, tried, stays, patience)| Wish {
-        to,
-        tried,
-        stays,
-        patience,
-    })
+    let until = select(vec![before(1), Time(NOW), Time(2 * NOW)]);
+    let patience = proptest::option::of(until.prop_map(|until| (epoch(1), until)));
+    (to, tried, any::<bool>(), patience, any::<bool>()).prop_map(
+        |(to, tried, stays, patience, of_this)| {
+            let wish = Wish {
+                to,
+                tried,
+                stays,
+                patience,
+            };
+            (wish, of_this)
+        },
+    )
 }
 
 /// A world.
@@ -154,7 +161,14 @@ pub(super) fn world() -> impl Strategy<Value = World> {
                     snapshot.own_name_resolves = own_name;
                     snapshot.names_known = own_name;
                     snapshot.resolve = resolve.map(Ordinal);
-                    snapshot.wish = wish;
+                    snapshot.wish = wish.map(|(mut wish, of_this)| {
+                        if let (Some((of, _)), Some(grant), true) =
+                            (&mut wish.patience, &me.memory.grant, of_this)
+                        {
+                            *of = grant.epoch;
+                        }
+                        wish
+                    });
                     let policy = Policy {
                         replicas: more.map(|more| size + more),
                         ..policy()

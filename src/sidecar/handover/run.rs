@@ -209,25 +209,30 @@ impl Run {
             called_off: handover.cancelled,
         });
         let same = |a: &Offer, b: &Offer| a.epoch == b.epoch && a.to == b.to;
-        let patience = self.patience();
+        let late = self.patience().is_some_and(|(_, until)| now >= until);
         match (&mut self.granted, offer) {
             (Some(before), Some(offer)) if same(before, &offer) => {
                 before.called_off = offer.called_off;
             }
             (before, offer) => {
-                // Whoever was asked before did not take it. Who was too slow is not asked again.
+                // Whoever was asked before did not take it. Who was given up is not asked again.
                 if let Some(before) = std::mem::replace(before, offer) {
-                    let slow = before.called_off || patience.is_some_and(|until| now >= until);
-                    self.tried.insert(before.to, (!slow).then(|| now + AGAIN));
+                    let target = view.report(before.to);
+                    let declined = target.is_some_and(|t| t.authority.closed >= Some(before.epoch));
+                    let slow = late && !declined && self.wish.to.is_none();
+                    let again = (!before.called_off && !slow).then(|| now + AGAIN);
+                    let tried = self.tried.entry(before.to).or_insert(again);
+                    *tried = tried.and(again);
                 }
             }
         }
     }
 
     /// Half of the time that was left when the role was offered is for another one.
-    fn patience(&self) -> Option<Time> {
+    fn patience(&self) -> Option<(Epoch, Time)> {
         let offer = self.granted.as_ref()?;
-        Some(offer.since + self.deadline.since(offer.since) / 2)
+        let until = offer.since + self.deadline.since(offer.since) / 2;
+        Some((offer.epoch, until))
     }
 
     fn tell(&mut self, view: &View<'_>, now: Time) {

@@ -33,7 +33,10 @@ fn asked(known: &Known<'_>, grant: &Grant) -> bool {
             && !wish.tried.contains(&ordinal)
             && fit(&known.own, report).is_ok()
     };
-    let late = wish.patience <= Some(known.world.snapshot.started_at) && wish.patience.is_some();
+    let now = known.world.snapshot.started_at;
+    let late = wish
+        .patience
+        .is_some_and(|(epoch, until)| epoch == grant.epoch && until <= now);
     let writable = known.server().role == ServerRole::Master;
     let gives_up = late && writable && wish.to.is_none();
     !(wish.tried.contains(&grant.target) || gives_up && known.all.iter().any(open))

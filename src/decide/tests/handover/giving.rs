@@ -5,6 +5,7 @@ use super::*;
 pub(super) fn rows(table: &mut Table) {
     gives_rows(table);
     counted_rows(table);
+    given_up_rows(table);
     stopped_rows(table);
     declined_rows(table);
 }
@@ -93,8 +94,45 @@ fn counted_rows(table: &mut Table) {
         "publish",
         "handing_over",
     );
+    let old = counted
+        .clone()
+        .server(|s| s.version = "redis 6.0.16".to_owned());
+    table.row(
+        "below 7.0 only when it has everything",
+        &old,
+        looks(
+            &old,
+            &[&armed(b.clone()), &seen(c.clone(), 2)],
+            Some(wish()),
+        ),
+        "fence_when_even",
+        "handing_over",
+    );
+}
+
+/// An armed target that is given up for another one.
+fn given_up_rows(table: &mut Table) {
+    let (me, b, c) = (leader(), replica(1, 9), replica(2, 9));
+    let counted = gives(me, handover(true, false));
+    let other = Wish {
+        tried: [Ordinal(1)].into(),
+        ..Wish::default()
+    };
+    table.row(
+        "so is one that was asked before",
+        &counted,
+        looks(
+            &counted,
+            &[&armed(b.clone()), &seen(c.clone(), 2)],
+            Some(other),
+        ),
+        "publish",
+        "handing_over",
+    );
+    let offered = counted.memory.grant.as_ref().expect("a grant").epoch;
+    let now = looks(&counted, &[], None).started_at;
     let late = Wish {
-        patience: Some(looks(&counted, &[], None).started_at),
+        patience: Some((offered, now)),
         ..Wish::default()
     };
     table.row(
@@ -115,6 +153,21 @@ fn counted_rows(table: &mut Table) {
         "fence_when_near",
         "handing_over",
     );
+    let before = Wish {
+        patience: Some((epoch(1), now)),
+        ..Wish::default()
+    };
+    table.row(
+        "nor because the one before it took too long",
+        &counted,
+        looks(
+            &counted,
+            &[&armed(b.clone()), &seen(c.clone(), 2)],
+            Some(before),
+        ),
+        "fence_when_near",
+        "handing_over",
+    );
     let named = Wish {
         to: Some(Ordinal(1)),
         ..late
@@ -128,20 +181,6 @@ fn counted_rows(table: &mut Table) {
             Some(named),
         ),
         "fence_when_near",
-        "handing_over",
-    );
-    let old = counted
-        .clone()
-        .server(|s| s.version = "redis 6.0.16".to_owned());
-    table.row(
-        "below 7.0 only when it has everything",
-        &old,
-        looks(
-            &old,
-            &[&armed(b.clone()), &seen(c.clone(), 2)],
-            Some(wish()),
-        ),
-        "fence_when_even",
         "handing_over",
     );
 }

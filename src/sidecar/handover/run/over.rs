@@ -37,14 +37,6 @@ impl Run {
                 ));
             }
             let named = self.wish.to.filter(|_| view.own.is_granted_master());
-            if let Some(to) = named.filter(|to| self.wish.tried.contains(to)) {
-                let line = format!(
-                    "not done: {} did not take the role: {}",
-                    view.pod(to),
-                    self.why
-                );
-                return Some(self.end(Outcome::Failed, line));
-            }
             if let Some(to) = named.filter(|to| !view.snapshot.peers.contains_key(to)) {
                 let line = format!("not done: {} is no member of the set", view.pod(to));
                 return Some(self.end(Outcome::Failed, line));
