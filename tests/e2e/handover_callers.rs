@@ -223,6 +223,18 @@ fn a_set_that_is_deleted_as_a_whole_ends_soon() -> Result<()> {
     all_have(&set, "kept", 50)
 }
 
+/// Nobody is the master while the sidecar of pod-1 is stopped, just before its promotion.
+fn the_hook_does_not_say_done(set: &harness::Set) -> Result<()> {
+    let (code, said) = podzero(set, 0, &["prestop"])?;
+    let masters = set.masters();
+    set.member(1).sidecar()?.resume()?;
+    ensure!(
+        !(code == 0 && masters.is_empty()),
+        "exit {code} while the masters are {masters:?}: {said}"
+    );
+    Ok(())
+}
+
 /// A `failover` whose target's sidecar hangs has run out of time: writes are stopped, nobody is the
 /// master. Then the hook runs on the old master. It must not say "done".
 #[test]
@@ -235,14 +247,7 @@ fn prestop_does_not_say_done_in_the_middle_of_a_handover() -> Result<()> {
     let (code, said) = podzero(&set, 0, &["failover", "--to", "redis-1"])?;
     ensure!(code == 3, "{code}: {said}");
     ensure!(set.masters().is_empty(), "{:?}", set.masters());
-    let (code, said) = podzero(&set, 0, &["prestop"])?;
-    let masters = set.masters();
-    set.member(1).sidecar()?.resume()?;
-    ensure!(
-        !(code == 0 && masters.is_empty()),
-        "exit {code} while the masters are {masters:?}: {said}"
-    );
-    Ok(())
+    the_hook_does_not_say_done(&set)
 }
 
 /// The same after the sidecar of the fenced master was started again.
@@ -264,14 +269,7 @@ fn prestop_after_a_sidecars_restart_does_not_say_done_in_the_middle() -> Result<
     hook.wait()?;
     set.member_mut(0).start_sidecar()?;
     set.member(0).sidecar_is_started()?;
-    let (code, said) = podzero(&set, 0, &["prestop"])?;
-    let masters = set.masters();
-    set.member(1).sidecar()?.resume()?;
-    ensure!(
-        !(code == 0 && masters.is_empty()),
-        "exit {code} while the masters are {masters:?}: {said}"
-    );
-    Ok(())
+    the_hook_does_not_say_done(&set)
 }
 
 /// A replica that lets its clients leave has handed nothing over.
