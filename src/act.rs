@@ -5,6 +5,7 @@ mod handover;
 
 pub use handover::There;
 
+use crate::authority::Keeper;
 use crate::clock;
 use crate::conf::login::replication_user_rules;
 use crate::decide::{Action, Snapshot};
@@ -88,6 +89,7 @@ pub async fn act(
     file: &mut StateFile,
     server: &mut LocalServer,
     there: &mut There,
+    keeper: Option<&Keeper>,
 ) -> Result<(), ActError> {
     match action {
         Action::Wait => Ok(()),
@@ -111,6 +113,24 @@ pub async fn act(
         } => {
             if handover::fence_when_even(*address, run_id, memory, file, server, there).await? {
                 crate::fault::at("fenced");
+            }
+            Ok(())
+        }
+        Action::FenceThere {
+            there: address,
+            run_id,
+        } => there.fence(*address, run_id).await,
+        Action::Claim(claim) => {
+            let offers = claim.offers.is_some();
+            if offers {
+                memory.grant.clone_from(&claim.offers);
+                file.save(memory)?;
+            }
+            if let Some(keeper) = keeper {
+                keeper.claim(claim.as_ref().clone());
+            }
+            if offers {
+                crate::fault::at("granted");
             }
             Ok(())
         }
@@ -151,7 +171,7 @@ pub async fn act(
             memory.epoch_seen = memory.epoch_seen.max(Some(grant.epoch));
             memory.holder = Some(grant.target);
             file.save(memory)?;
-            if grant.handover.is_some() {
+            if grant.handover.is_some() && (grant.counts || keeper.is_none()) {
                 crate::fault::at(if grant.counts { "counted" } else { "granted" });
             }
             Ok(())
@@ -191,8 +211,10 @@ async fn take_role(
     match &outcome {
         Ok(()) => hold(memory, me, epoch, run_id),
         Err(ActError::Server(error)) if error.outcome_is_unknown() => {
-            server.drop_connection();
+            server.drop_connection(error);
         }
+        // What it acknowledged meanwhile is learnt by the intent.
+        Err(ActError::DoneTooLate) => {}
         // Not sent, refused, or undone: this grant is used up.
         Err(_) => {
             memory.intent = None;
@@ -225,7 +247,7 @@ async fn follow(
     let connection = server.connection().ok_or(ActError::ConnectionChanged)?;
     if let Err(error) = connection.follow(host, port).await {
         if error.outcome_is_unknown() {
-            server.drop_connection();
+            server.drop_connection(&error);
         }
         return Err(error.into());
     }
@@ -261,11 +283,18 @@ fn hold(memory: &mut Memory, me: Ordinal, epoch: Epoch, run_id: &str) {
     memory.followed = None;
 }
 
-async fn fence(server: &mut LocalServer) -> Result<(), ActError> {
-    let connection = server.connection().ok_or(ActError::ConnectionChanged)?;
+/// Makes the local server refuse writes.
+pub async fn fence(server: &mut LocalServer) -> Result<(), ActError> {
+    let Some(connection) = server.connection() else {
+        return if server.queue_fence() {
+            Ok(())
+        } else {
+            Err(ActError::ConnectionChanged)
+        };
+    };
     let result = connection.fence().await;
-    if result.as_ref().is_err_and(ServerError::outcome_is_unknown) {
-        server.drop_connection();
+    if let Some(error) = result.as_ref().err().filter(|e| e.outcome_is_unknown()) {
+        server.drop_connection(error);
     }
     Ok(result?)
 }

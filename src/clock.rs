@@ -27,6 +27,12 @@ impl std::ops::Add<Duration> for Time {
     }
 }
 
+/// Which start of the machine the boot-time clock counts from; empty where that cannot be told.
+pub fn boot() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
+}
+
 /// The boot-time clock.
 pub fn now() -> Time {
     let spec = clock_gettime(ClockId::Boottime);

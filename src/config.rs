@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-pub use values::{AddressForm, AuthorityKind, Directive, LogFormat, MaxLag};
-use values::{dns_server, domain, grace, listen, max_lag, name, pod_ip, time};
+pub use values::{AddressForm, AuthorityKind, Directive, LogFormat, MaxLag, ServiceMode};
+use values::{dns_server, domain, grace, lease_time, listen, max_lag, name, pod_ip, time};
 
 use crate::topology::PodName;
 
@@ -229,10 +229,44 @@ pub struct SidecarArgs {
     /// Hand the role over at SIGTERM too, for Compose and systemd, which have no preStop hook.
     #[arg(long, env = "PODZERO_HANDOVER_ON_SIGTERM", action = ArgAction::SetTrue, value_parser = clap::builder::FalseyValueParser::new())]
     pub handover_on_sigterm: bool,
+    /// The Lease.
+    #[command(flatten)]
+    pub lease: LeaseArgs,
     /// A file with a token: who sends it (`Authorization: Bearer TOKEN`) may call /prestop over TCP.
     /// Without it /prestop is answered on the socket alone.
     #[arg(long, env = "PODZERO_PRESTOP_TOKEN_FILE", value_name = "FILE")]
     pub prestop_token_file: Option<PathBuf>,
+}
+
+/// With `--authority lease`: the Lease, and its times.
+#[derive(Debug, Clone, Args)]
+pub struct LeaseArgs {
+    /// The Lease's name. Without it: that of the set.
+    #[arg(long, env = "PODZERO_LEASE_NAME", value_name = "NAME", value_parser = name)]
+    pub lease_name: Option<String>,
+    /// How long a member must have seen the Lease unchanged before it takes it.
+    #[arg(long, env = "PODZERO_LEASE_DURATION", value_name = "TIME", default_value = "6s", value_parser = lease_time)]
+    pub lease_duration: Duration,
+    /// How long the master goes on after its last renewal.
+    #[arg(long, env = "PODZERO_RENEW_DEADLINE", value_name = "TIME", default_value = "4s", value_parser = lease_time)]
+    pub renew_deadline: Duration,
+    /// Between two renewals.
+    #[arg(long, env = "PODZERO_RETRY_PERIOD", value_name = "TIME", default_value = "1s", value_parser = lease_time)]
+    pub retry_period: Duration,
+    /// The Service that is to lead to the master. Without it: none is touched.
+    #[arg(long, env = "PODZERO_MASTER_SERVICE", value_name = "NAME", value_parser = name)]
+    pub master_service: Option<String>,
+    /// How it is led there.
+    #[arg(
+        long,
+        env = "PODZERO_MASTER_SERVICE_MODE",
+        value_name = "MODE",
+        default_value = "slice"
+    )]
+    pub master_service_mode: ServiceMode,
+    /// A kubeconfig. Without it: the pod's service account.
+    #[arg(long, env = "PODZERO_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
 }
 
 /// Where one-shot commands find the sidecar.

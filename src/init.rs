@@ -22,7 +22,7 @@ use crate::conf::base::Base;
 use crate::conf::overrides;
 use crate::conf::render::{Follow, render};
 use crate::conf::write;
-use crate::config::{AddressForm, AuthorityKind, InitArgs};
+use crate::config::{AddressForm, InitArgs};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::secret;
 use crate::state_file::{self, Followed};
@@ -83,11 +83,6 @@ pub async fn run(mut args: InitArgs) -> Result<(), Failure> {
 fn refuse_contradictions(args: &InitArgs) -> Result<(), Failure> {
     let set = &args.set;
     let usage = |error| Err(Failure::new(Exit::Usage, error));
-    if set.authority == AuthorityKind::Lease {
-        return usage(anyhow!(
-            "--authority lease is not available in this release; leave it out or use --authority ordinal"
-        ));
-    }
     if set.username.is_some() && set.password_file.is_none() {
         return usage(anyhow!(
             "--username needs --password-file: podzero logs in with both or with neither"

@@ -10,8 +10,8 @@
 //! The sidecar ([`sidecar`]) runs beside the server, in one loop in one task:
 //!
 //! ```text
-//!            DNS     peers' /status     local server     state file
-//!              \          |                  |               /
+//!       DNS   the Lease   peers' /status   local server     state file
+//!         \         |           |               |               /
 //! observe       `-------- Snapshot ---------'   Memory -----'
 //!                             |                    |
 //! decide             learn -> decide  (pure: no clock, no I/O, no log)
@@ -38,17 +38,20 @@
 //!
 //! An *epoch* ([`topology::Epoch`]) grows each time the master role changes hands. A *grant*
 //! ([`report::Grant`]) begins one: pod-0 publishes it, every member that answers shows that it has
-//! seen it, and only then does the target's sidecar obey. A member's *lineage*
+//! seen it, and only then does the target's sidecar obey. With authority `lease` the holder of the set's
+//! Kubernetes Lease is the grant, which counts once the holder has written it ([`decide::lease`]); what
+//! reads and writes it runs beside the loop ([`authority`]). A member's *lineage*
 //! ([`report::Ancestor`]) lists the replication IDs of which its data is made. Data is *unfinished*
 //! while it is between two histories.
 //!
 //! # Reading order
 //!
 //! [`topology`], [`report`], [`state_file`], then [`decide`] with its table of reasons, [`observe`],
-//! [`act`], [`sidecar`]; beside them [`init`] with [`conf`], and the edges: [`config`], [`http`],
+//! [`authority`], [`act`], [`sidecar`]; beside them [`init`] with [`conf`], and the edges: [`config`], [`http`],
 //! [`commands`], [`metrics`], [`log`], [`exit`].
 
 pub mod act;
+pub mod authority;
 pub mod clock;
 pub mod commands;
 pub mod conf;

@@ -103,6 +103,9 @@ pub struct Shared {
     pub published: watch::Receiver<Option<Arc<Published>>>,
     /// When the loop turned last.
     pub turned: Turned,
+    /// After so long without a turn what was published is out of date: this process was paused, and a
+    /// Lease may have run out meanwhile.
+    pub valid: Duration,
     /// Requests to the loop.
     pub requests: mpsc::Sender<Request>,
     /// The metrics.

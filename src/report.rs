@@ -156,6 +156,34 @@ pub struct AuthorityReport {
     /// On a master: the run of pod-0's server for which the role does not go home.
     #[serde(default)]
     pub away_from: Option<String>,
+    /// The version of the Lease as it was last read here.
+    #[serde(default)]
+    pub lease: Option<String>,
+    /// What the holder asks while it cannot renew the Lease.
+    #[serde(default)]
+    pub asks: Option<Asks>,
+    /// What this member promised.
+    #[serde(default)]
+    pub promise: Option<Promise>,
+}
+
+/// A question of the holder of the Lease in an outage of the Kubernetes API: whether the others promise
+/// not to take it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asks {
+    /// Grows with each question.
+    pub number: u64,
+}
+
+/// This member neither takes the Lease nor follows another for one duration from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promise {
+    /// To whom.
+    pub holder: String,
+    /// The epoch that it holds.
+    pub epoch: Epoch,
+    /// The question that is answered.
+    pub number: u64,
 }
 
 /// One replica as its master sees it.
@@ -259,6 +287,9 @@ pub struct Report {
     /// The address and port that its server announces to its master.
     #[serde(default)]
     pub announced: Option<(String, u16)>,
+    /// The pod's addresses.
+    #[serde(default)]
+    pub addresses: Vec<std::net::IpAddr>,
     /// What its server is.
     pub role: Role,
     /// No keys and no history.
@@ -303,6 +334,11 @@ impl Report {
     /// Its server has loaded what there is, and there is nothing: no key, and no history that is known.
     pub fn is_bare(&self) -> bool {
         self.keys == Some(0) && self.epoch.is_none() && !self.unfinished
+    }
+
+    /// Whether it accepts writes, and nobody granted that: its own sidecar shows no epoch then.
+    pub fn is_hands_master(&self) -> bool {
+        self.role == Role::Master && self.epoch.is_none()
     }
 
     /// Whether the member is a master that holds the grant of its epoch.

@@ -1,7 +1,10 @@
 //! `podzero sidecar`: the loop of observe, decide, act, in one task that owns all state.
 
 mod clients;
+mod deeds;
 mod handover;
+mod lease;
+mod look;
 mod start;
 mod troubles;
 mod upkeep;
@@ -14,24 +17,25 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use self::clients::Demoted;
+use self::deeds::Written;
 use self::handover::{Home, Run, Stopping};
+use self::lease::LeaseOfSet;
 use self::troubles::Troubles;
 use self::upkeep::just_declined;
 use self::voice::Voice;
-use crate::act::{Replication, There, act};
+use crate::act::{Replication, There, fence};
 use crate::clock::{self, Time};
 use crate::config::SidecarArgs;
 use crate::decide::learn::{learn, own_report};
-use crate::decide::ready::{ReadyMemory, conditions, followed, lag};
-use crate::decide::{Action, Decision, Local, PeerState, Policy, Reason, Snapshot, View, decide};
+use crate::decide::ready::{ReadyMemory, conditions};
+use crate::decide::{Action, Decision, Local, Policy, Reason, Silence, View, decide};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::http::Servers;
 use crate::metrics::Metrics;
-use crate::observe::info::ServerRole;
 use crate::observe::local::LocalServer;
 use crate::observe::members::{Ask, Members};
 use crate::publish::{Published, Request, Shared, Turned};
-use crate::report::{LinkState, PeerReport, Report};
+use crate::report::Report;
 use crate::state_file::{Memory, StateFile};
 use crate::topology::Ordinal;
 
@@ -44,6 +48,9 @@ const URGENT: Duration = Duration::from_millis(5);
 /// An ordinary sidecar outlives the signal that its server gets too, until so much of the pod's grace
 /// is left.
 const LEFT: Duration = Duration::from_secs(5);
+
+/// What was published so long ago is not told to peers any more.
+const VALID: Duration = Duration::from_secs(5);
 
 /// Runs the sidecar until it is told to end.
 pub async fn run(args: SidecarArgs) -> Result<(), Failure> {
@@ -58,6 +65,7 @@ pub async fn run(args: SidecarArgs) -> Result<(), Failure> {
     let shared = Shared {
         published,
         turned: sidecar.turned.clone(),
+        valid: VALID.min(sidecar.policy.lease.duration),
         requests,
         metrics: Arc::clone(&sidecar.metrics),
         wake: Arc::clone(&sidecar.wake),
@@ -98,6 +106,8 @@ struct Sidecar {
     turned: Turned,
     metrics: Arc<Metrics>,
     masterless_since: Time,
+    had_master: bool,
+    lease: Option<LeaseOfSet>,
     declined_at: BTreeMap<Ordinal, Time>,
     troubles: Troubles,
     conf: std::path::PathBuf,
@@ -105,6 +115,27 @@ struct Sidecar {
     voice: Voice,
     pointed_at: Option<String>,
     resolve: Option<(Ordinal, oneshot::Sender<Result<String, String>>)>,
+    written: Option<Written>,
+    was_master: bool,
+    waits_for_lease: bool,
+    is_late: bool,
+}
+
+/// Probes are told before anything is done about it.
+fn not_ready(publish: &watch::Sender<Option<Arc<Published>>>) {
+    publish.send_if_modified(|published| {
+        if let Some(published) = published {
+            Arc::make_mut(published).report.ready = false;
+        }
+        true
+    });
+}
+
+/// What is done also by a member that cannot remember.
+fn forgetful(action: &Action) -> bool {
+    // A renewal of what is held already is one of them.
+    matches!(action, Action::Fence | Action::Lower)
+        || matches!(action, Action::Claim(claim) if claim.says.renewed && claim.offers.is_none())
 }
 
 impl Sidecar {
@@ -116,7 +147,10 @@ impl Sidecar {
     ) {
         let mut told_at: Option<Time> = None;
         loop {
-            let (decision, gone) = self.turn(publish, told_at.is_some()).await;
+            let turned = self.in_time(publish, told_at.is_some()).await;
+            let Some((decision, gone)) = turned else {
+                continue;
+            };
             if let Some(at) = told_at {
                 let outlives = clock::now().since(at) + LEFT < self.grace;
                 let done = self.handover_on_sigterm && self.run.is_none();
@@ -130,14 +164,15 @@ impl Sidecar {
                     .iter()
                     .all(|r| matches!(r, Reason::Master(_) | Reason::Following(_)));
             let urgent = self.is_urgent(&decision);
-            let pause = if decision.action != Action::Wait {
+            let renews = matches!(decision.action, Action::Claim(_));
+            let pause = if decision.action != Action::Wait && !renews {
                 // What failed is tried again, a little later.
                 if self.troubles.action.is_some() {
                     UNSETTLED
                 } else {
                     URGENT
                 }
-            } else if steady && told_at.is_none() && self.run.is_none() {
+            } else if steady && told_at.is_none() && self.run.is_none() && !self.asks() {
                 STEADY
             } else if urgent {
                 URGENT
@@ -159,6 +194,11 @@ impl Sidecar {
                 self.take_request(request);
             }
         }
+    }
+
+    /// Whether the Lease could not be renewed for a while: the others' answers are waited for.
+    fn asks(&self) -> bool {
+        self.lease.as_ref().is_some_and(LeaseOfSet::asks)
     }
 
     // A caller that hung up needs no answer.
@@ -187,6 +227,47 @@ impl Sidecar {
         }
     }
 
+    /// One turn, cut short where the role that is held would outlive its Lease: then the server is
+    /// fenced first.
+    async fn in_time(
+        &mut self,
+        publish: &watch::Sender<Option<Arc<Published>>>,
+        terminating: bool,
+    ) -> Option<(Decision, bool)> {
+        let was_late = std::mem::replace(&mut self.is_late, false);
+        let holds = self.memory.held.is_some() && self.memory.by_lease;
+        if !holds || self.lease.is_none() {
+            return Some(self.turn(publish, terminating).await);
+        }
+        let left = |until: Time| until.since(clock::now());
+        let until = self.lease.as_mut().and_then(LeaseOfSet::until);
+        if let Some(left) = until.map(left).filter(|left| !left.is_zero()) {
+            let turned = tokio::time::timeout(left, self.turn(publish, terminating)).await;
+            if let Ok(turned) = turned {
+                return Some(turned);
+            }
+            let until = self.lease.as_mut().and_then(LeaseOfSet::until);
+            if until.is_some_and(|until| clock::now() < until) {
+                return None;
+            }
+        }
+        // Before anything else is looked at. What cannot be fenced now is tried again in each turn, and
+        // no turn waits long for the others.
+        self.is_late = true;
+        not_ready(publish);
+        match fence(&mut self.server).await {
+            Ok(()) if was_late => {}
+            Ok(()) => self.tell_late(),
+            Err(error) => {
+                self.trouble(
+                    error,
+                    "the Lease ran out, and the local server could not be fenced",
+                );
+            }
+        }
+        Some(self.turn(publish, terminating).await)
+    }
+
     /// One turn; says what was decided and whether the local server is gone.
     async fn turn(
         &mut self,
@@ -194,6 +275,7 @@ impl Sidecar {
         terminating: bool,
     ) -> (Decision, bool) {
         let snapshot = self.observe(terminating || self.is_stopping()).await;
+        self.answer_written(&snapshot);
         let learnt = learn(&snapshot, &self.memory);
         let remembered = self.remember(learnt);
         if let Local::Up(server) = &snapshot.local {
@@ -202,6 +284,7 @@ impl Sidecar {
         let own = own_report(&self.ask.identity, &snapshot, &self.memory);
         let own = Report {
             announced: Some((self.replication.announce.clone(), self.ask.redis_port)),
+            addresses: self.ask.own.clone(),
             forgets: !remembered,
             ..own
         };
@@ -216,9 +299,16 @@ impl Sidecar {
         let mut decision = decide(&view);
         if view.granted_master().is_some() {
             self.masterless_since = clock::now();
+            self.had_master = true;
         }
+        if let Some(lease) = &mut self.lease {
+            lease.promise(&view);
+            lease.lead(&view);
+        }
+        let held = |r: &Reason| matches!(r, Reason::LeaseHeld { .. });
+        self.waits_for_lease = decision.reasons.iter().any(held);
         self.declined_at.extend(just_declined(&view, &decision));
-        if !remembered && !matches!(decision.action, Action::Fence | Action::Lower) {
+        if !remembered && !forgetful(&decision.action) {
             decision.action = Action::Wait;
         }
         if let Some(why) = self.troubles.state_file.clone().filter(|_| !remembered) {
@@ -231,44 +321,31 @@ impl Sidecar {
         decision.reasons.splice(0..0, troubles);
         let set = self.ask.identity.pod.set().to_owned();
         let reasons: Vec<_> = decision.reasons.iter().map(|r| r.report(&set)).collect();
-        self.voice.say(&decision, &reasons, clock::now());
+        if self.voice.say(&decision, &reasons, clock::now()) {
+            self.tell_refusals(&decision);
+        }
         if matches!(
             decision.action,
             Action::Fence | Action::FenceWhenNear { .. } | Action::FenceWhenEven { .. }
         ) {
             // Not ready before it stops being the master.
-            publish.send_if_modified(|published| {
-                if let Some(published) = published {
-                    Arc::make_mut(published).report.ready = false;
-                }
-                true
-            });
+            not_ready(publish);
         }
         if decision.action != Action::Wait {
-            self.act(&decision.action, &snapshot).await;
+            self.act_and_tell(&decision, &snapshot).await;
         }
         // What is published is what is remembered after the action.
         let after = own_report(&self.ask.identity, &snapshot, &self.memory);
         let mut report = Report {
             announced: own.announced,
+            addresses: own.addresses,
             forgets: own.forgets,
             reasons,
             ..after
         };
         report.ready = conditions.iter().all(|c| c.ok) && decision.action != Action::Fence;
         report.peers = self.peers(&snapshot);
-        report.replication.lag = match &snapshot.local {
-            Local::Up(server) => match &server.role {
-                ServerRole::Replica {
-                    host,
-                    port,
-                    link: LinkState::Up,
-                } => followed(&snapshot, &format!("{host}:{port}"))
-                    .and_then(|m| lag(&self.memory, m)),
-                ServerRole::Replica { .. } | ServerRole::Fenced | ServerRole::Master => None,
-            },
-            Local::Loading { .. } | Local::Unreachable { .. } => None,
-        };
+        report.replication.lag = self.lag(&snapshot);
         let published = Published { report, conditions };
         self.metrics.observe(&published);
         self.metrics.turns.inc();
@@ -277,135 +354,19 @@ impl Sidecar {
         if let Some(next) = self.armed(&decision, &snapshot) {
             // What was just published makes the other side stop its writes: no look at a peer that
             // does not answer may come before the taking.
-            self.act(&next, &snapshot).await;
+            let next = Decision {
+                action: next,
+                reasons: decision.reasons.clone(),
+            };
+            self.act_and_tell(&next, &snapshot).await;
         }
-        let gone = matches!(snapshot.local, Local::Unreachable { gone: true, .. });
-        (decision, gone)
-    }
-
-    async fn observe(&mut self, terminating: bool) -> Snapshot {
-        let started_at = clock::now();
-        let pointed_at = self.pointed_at.clone();
-        let pace = self.pace();
-        let (local, seen) = tokio::join!(
-            self.server.look(),
-            self.members
-                .look(&self.ask, self.policy.replicas, pointed_at.as_deref(), pace)
+        let gone = matches!(
+            snapshot.local,
+            Local::Unreachable {
+                silence: Silence::Gone,
+                ..
+            }
         );
-        self.pointed_at = match &local {
-            Local::Up(server) => match &server.role {
-                ServerRole::Replica { host, port, .. } => Some(format!("{host}:{port}")),
-                ServerRole::Fenced | ServerRole::Master => None,
-            },
-            Local::Loading { .. } | Local::Unreachable { .. } => None,
-        };
-        Snapshot {
-            started_at,
-            process_started_at: self.started_at,
-            me: self.ask.identity.pod.ordinal(),
-            local,
-            peers: seen.peers,
-            own_name_resolves: seen.own_name_resolves,
-            names_known: seen.names_known,
-            masterless_since: self.masterless_since,
-            declined: self.declined(started_at),
-            terminating,
-            resolve: self.resolve.as_ref().map(|(keep, _)| *keep),
-            wish: self.run.as_ref().and_then(|run| run.wish(started_at)),
-        }
-    }
-
-    async fn act(&mut self, action: &Action, snapshot: &Snapshot) {
-        let result = act(
-            action,
-            snapshot,
-            &mut self.memory,
-            &mut self.file,
-            &mut self.server,
-            &mut self.there,
-        )
-        .await;
-        if self.memory.intent.is_none() && self.memory.raised.is_none() {
-            self.there.leave();
-        }
-        self.metrics.acted(action.as_str(), result.is_ok());
-        match result {
-            Ok(()) => {
-                self.troubles.action = None;
-                if let Action::Follow { lost_tail, .. } = action {
-                    self.metrics.lost_tail.inc_by(lost_tail.unwrap_or(0));
-                    Voice::followed(action);
-                }
-            }
-            Err(error) => {
-                let what = match action {
-                    Action::Unfence { .. } => "the local server could not be promoted",
-                    Action::TakeOver { .. } => "the master role could not be taken over",
-                    Action::FenceWhenNear { .. } | Action::FenceWhenEven { .. } => {
-                        "the master role could not be handed over"
-                    }
-                    Action::Lower => "min-replicas-to-write could not be given its value back",
-                    Action::Follow { .. } => "the local server could not be pointed at the master",
-                    Action::Fence => "the local server could not be fenced",
-                    Action::Wait
-                    | Action::Adopt { .. }
-                    | Action::Publish(_)
-                    | Action::Withdraw
-                    | Action::Arm { .. }
-                    | Action::Confirm
-                    | Action::Close(_) => "a decision could not be carried out",
-                };
-                let words = self.trouble(error, what);
-                self.troubles.action = Some((words, clock::now()));
-            }
-        }
-    }
-
-    fn answer_request(&mut self, decision: &Decision) {
-        if let Some((_, reply)) = self.resolve.take() {
-            let set = self.ask.identity.pod.set();
-            let words = decision
-                .reasons
-                .first()
-                .map(|r| r.message(set))
-                .unwrap_or_default();
-            let granted = matches!(&decision.action, Action::Publish(grant) if grant.by_hand);
-            let answer = if granted { Ok(words) } else { Err(words) };
-            // A caller that hung up needs no answer.
-            let _ = reply.send(answer);
-        }
-    }
-
-    fn peers(&mut self, snapshot: &Snapshot) -> Vec<PeerReport> {
-        let now = clock::unix_seconds();
-        snapshot
-            .peers
-            .iter()
-            .map(|(ordinal, peer)| {
-                let report = match &peer.state {
-                    PeerState::Answered(report) => Some(report),
-                    PeerState::ServerOnly(_) | PeerState::Missing | PeerState::Silent(_) => None,
-                };
-                if report.is_some() {
-                    self.answered_at.insert(*ordinal, now);
-                }
-                PeerReport {
-                    pod: self.ask.identity.pod.sibling(*ordinal),
-                    role: report.map(|r| r.role),
-                    epoch: report.and_then(|r| r.epoch),
-                    offset: report.map(|r| r.replication.offset),
-                    answered_at: self.answered_at.get(ordinal).copied(),
-                    failure: match &peer.state {
-                        PeerState::Answered(_) => None,
-                        PeerState::ServerOnly(server) => Some(format!(
-                            "its sidecar does not answer; its server ({}) does",
-                            server.version
-                        )),
-                        PeerState::Missing => Some("its name does not exist".to_owned()),
-                        PeerState::Silent(why) => Some(why.clone()),
-                    },
-                }
-            })
-            .collect()
+        (decision, gone)
     }
 }

@@ -4,13 +4,15 @@
 //! of a newer schema or of another pod is "unknown", never an error that stops the pod: the member
 //! then counts as one that never held a history.
 
+mod disk;
+
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use self::disk::{Disk, read};
 use crate::report::{Ancestor, Grant, Intent, Role, SCHEMA};
 use crate::topology::{Epoch, Identity, Ordinal, ReplicationId};
 
@@ -118,6 +120,8 @@ pub struct Memory {
     pub intent: Option<Intent>,
     /// See [`Raised`].
     pub raised: Option<Raised>,
+    /// What is held here is held by the Lease, and lost at its deadline.
+    pub by_lease: bool,
     /// The newest epoch granted to this member that it will not carry out (again).
     pub closed: Option<Epoch>,
     /// When this was written, in seconds since 1970; for people.
@@ -139,6 +143,8 @@ pub struct StateFileError {
 pub struct StateFile {
     path: PathBuf,
     written: Option<Memory>,
+    later: Option<u64>,
+    disk: Arc<Disk>,
 }
 
 /// What was found at the start.
@@ -179,7 +185,17 @@ impl StateFile {
             *intent = noted;
         }
         let written = (found == Found::Ours).then(|| memory.clone());
-        (Self { path, written }, memory, found)
+        let disk = Arc::default();
+        (
+            Self {
+                path,
+                written,
+                later: None,
+                disk,
+            },
+            memory,
+            found,
+        )
     }
 
     /// Writes the memory, atomically, if it differs from what was last written.
@@ -197,12 +213,29 @@ impl StateFile {
         if self.written.as_ref().is_some_and(same) {
             return Ok(());
         }
-        write(&self.path, memory).map_err(|source| StateFileError {
+        let done = self.disk.write(&self.path, memory);
+        done.map_err(|source| StateFileError {
             path: self.path.clone(),
             source,
         })?;
         self.written = Some(memory.clone());
+        self.later = None;
         Ok(())
+    }
+
+    /// Writes a memory of which nothing but the position is new, beside the loop: a disk that is slow for
+    /// seconds must not keep it from renewing its Lease. Nothing rests on it before it is written.
+    pub fn save_later(&mut self, memory: &Memory) {
+        let known = self.written.as_ref().map(|written| written.offset);
+        let news = self.later.or(known) != Some(memory.offset);
+        if news && self.disk.write_later(self.path.clone(), memory.clone()) {
+            self.later = Some(memory.offset);
+        }
+    }
+
+    /// Whether a write beside the loop has failed since the last call.
+    pub fn has_failed(&self) -> bool {
+        self.disk.has_failed()
     }
 
     /// Notes what is known just before a promotion, without waiting for the disk: it matters only while
@@ -246,47 +279,6 @@ pub fn mark_followed(
         followed: Some(followed),
         ..memory
     })
-}
-
-fn read(path: &Path) -> Result<Option<Memory>, String> {
-    let text = match fs::read(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.to_string()),
-    };
-    let memory: Memory = serde_json::from_slice(&text).map_err(|e| format!("not whole: {e}"))?;
-    match memory.schema {
-        0 => Err("it has no schema".to_owned()),
-        SCHEMA => Ok(Some(memory)),
-        newer => Err(format!(
-            "its schema is {newer}, this release knows {SCHEMA}"
-        )),
-    }
-}
-
-fn write(path: &Path, memory: &Memory) -> std::io::Result<()> {
-    let text = serde_json::to_vec(memory).map_err(std::io::Error::other)?;
-    let new = path.with_extension("json.new");
-    let result = (|| {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o640)
-            .open(&new)?;
-        file.write_all(&text)?;
-        file.sync_data()?;
-        fs::rename(&new, path)?;
-        if let Some(dir) = path.parent() {
-            fs::File::open(dir)?.sync_data()?;
-        }
-        Ok(())
-    })();
-    if result.is_err() {
-        // Best effort: the half-written file has no meaning, and its space may be what is missing.
-        let _ = fs::remove_file(&new);
-    }
-    result
 }
 
 #[cfg(test)]
@@ -400,5 +392,34 @@ mod tests {
             .is_err()
         );
         assert_eq!(StateFile::open(dir.path(), &identity()).1, memory);
+    }
+
+    #[tokio::test]
+    async fn a_position_that_is_written_beside_the_loop_is_read_again() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (mut file, memory, _) = StateFile::open(dir.path(), &identity());
+        let at = |offset| Memory {
+            offset,
+            ..memory.clone()
+        };
+        let read = || StateFile::open(dir.path(), &identity()).1.offset;
+        file.save(&at(1)).expect("written");
+        file.save_later(&at(2));
+        while read() != 2 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!file.has_failed());
+        // One that is late never replaces what the loop has written since.
+        file.save_later(&at(3));
+        file.save(&at(4)).expect("written");
+        while file.disk.is_busy() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(read(), 4);
+        std::fs::remove_dir_all(dir.path()).expect("removed");
+        file.save_later(&at(5));
+        while !file.has_failed() {
+            tokio::task::yield_now().await;
+        }
     }
 }

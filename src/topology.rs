@@ -170,6 +170,18 @@ impl Epoch {
     }
 }
 
+impl FromStr for Epoch {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (counter, granter) = text.split_once('.').unwrap_or((text, ""));
+        Ok(Self {
+            counter: counter.parse()?,
+            granter: Ordinal(granter.parse()?),
+        })
+    }
+}
+
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.counter, self.granter)

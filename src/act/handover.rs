@@ -85,6 +85,26 @@ impl There {
         info.map_err(ActError::There)
     }
 
+    /// Makes the server refuse writes, if it still is the run that was decided on.
+    pub(super) async fn fence(
+        &mut self,
+        address: SocketAddr,
+        run_id: &str,
+    ) -> Result<(), ActError> {
+        let info = self.info(address).await?;
+        if info.run_id != run_id {
+            return Err(ActError::There(ServerError::Refused { address }));
+        }
+        let Some(connection) = &mut self.connection else {
+            return Err(ActError::There(ServerError::Refused { address }));
+        };
+        let fenced = connection.fence().await;
+        if fenced.is_err() {
+            self.connection = None;
+        }
+        fenced.map_err(ActError::There)
+    }
+
     /// The connection is not needed any more.
     pub fn leave(&mut self) {
         self.connection = None;
@@ -94,8 +114,8 @@ impl There {
 async fn here(server: &mut LocalServer) -> Result<ServerInfo, ActError> {
     let connection = server.connection().ok_or(ActError::ConnectionChanged)?;
     let info = connection.info().await;
-    if info.as_ref().is_err_and(ServerError::outcome_is_unknown) {
-        server.drop_connection();
+    if let Some(error) = info.as_ref().err().filter(|e| e.outcome_is_unknown()) {
+        server.drop_connection(error);
     }
     Ok(info?)
 }
@@ -178,7 +198,7 @@ pub(super) async fn take_over(
                     Ok(()) if clock::now() >= deadline => return Err(ActError::DoneTooLate),
                     Ok(()) => return done(&intent, me, memory, file),
                     Err(error) => {
-                        server.drop_connection();
+                        server.drop_connection(&error);
                         return Err(error.into());
                     }
                 }
@@ -280,7 +300,7 @@ pub(super) async fn fence_when_even(
             if let Err(error) = closed.as_ref()
                 && error.outcome_is_unknown()
             {
-                server.drop_connection();
+                server.drop_connection(error);
                 return Err(error.clone().into());
             }
             super::fence(server).await?;

@@ -12,8 +12,27 @@ use crate::topology::is_kubernetes_name;
 pub enum AuthorityKind {
     /// Pod-0 grants the master role; no Kubernetes API, no rights.
     Ordinal,
-    /// A Kubernetes Lease; not available in this release.
+    /// The holder of a Kubernetes Lease is the master; another member takes it when the master dies.
     Lease,
+}
+
+impl AuthorityKind {
+    /// The word on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ordinal => "ordinal",
+            Self::Lease => "lease",
+        }
+    }
+}
+
+/// `--master-service-mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ServiceMode {
+    /// The Service has no selector; its `EndpointSlice`s are written: one write moves it.
+    Slice,
+    /// The Service selects by the label podzero/role: two writes move it, and it is slower.
+    Label,
 }
 
 /// `--address-form`.
@@ -99,6 +118,15 @@ pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
         return Err("port 0: every pod of the set must listen on the same, known port".to_owned());
     }
     Ok(address)
+}
+
+/// Kubernetes counts in whole seconds.
+pub(super) fn lease_time(text: &str) -> Result<Duration, String> {
+    let length = time(text)?;
+    if length < Duration::from_millis(100) || length > Duration::from_hours(1) {
+        return Err("not a time between 100ms and 1h".to_owned());
+    }
+    Ok(length)
 }
 
 /// Less than this leaves no time for anything.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::Reason;
+use super::lease::Claim;
 use crate::clock::Time;
 use crate::report::{Grant, Intent};
 use crate::topology::{Epoch, Ordinal};
@@ -47,6 +48,8 @@ pub enum Action {
     Publish(Grant),
     /// Publish our grant no longer.
     Withdraw,
+    /// Write the Lease.
+    Claim(Box<Claim>),
     /// Never carry out what was granted to us in this epoch.
     Close(Epoch),
     /// Make the local server refuse writes once a replica is close behind: it receives the rest from the
@@ -61,6 +64,13 @@ pub enum Action {
     /// feeding their replicas when they are fenced.
     FenceWhenEven {
         /// Where the replica is reached.
+        there: SocketAddr,
+        /// Its run.
+        run_id: String,
+    },
+    /// Make another member's server refuse writes: its sidecar does not answer, and we hold the grant.
+    FenceThere {
+        /// Where it is reached.
         there: SocketAddr,
         /// Its run.
         run_id: String,
@@ -97,9 +107,11 @@ impl Action {
             Self::Follow { .. } => "follow",
             Self::Publish(_) => "publish",
             Self::Withdraw => "withdraw",
+            Self::Claim(_) => "claim",
             Self::Close(_) => "close",
             Self::FenceWhenNear { .. } => "fence_when_near",
             Self::FenceWhenEven { .. } => "fence_when_even",
+            Self::FenceThere { .. } => "fence_there",
             Self::Lower => "lower",
             Self::Arm { .. } => "arm",
             Self::Confirm => "confirm",

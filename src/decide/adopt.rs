@@ -18,7 +18,7 @@ pub fn adoptable(view: &View<'_>) -> Result<Epoch, String> {
         let (from, to) = (view.pod(from), view.pod(to));
         return Err(format!("{from} is handing the master role over to {to}"));
     }
-    let expected = view.policy.replicas.unwrap_or(0);
+    let expected = view.replicas().unwrap_or(0);
     let known = |o: Ordinal| o == view.snapshot.me || view.snapshot.peers.contains_key(&o);
     if let Some(unasked) = (0..expected).map(Ordinal).find(|o| !known(*o)) {
         return Err(format!("{} has not been asked yet", view.pod(unasked)));

@@ -2,7 +2,8 @@
 
 use super::history::{Best, Relation, best, knows, relation};
 use super::{PeerState, Reason, View, answers_for_its_data, ordinal_of};
-use crate::report::{Report, Role};
+use crate::observe::info::ServerRole;
+use crate::report::{LinkState, Report, Role};
 use crate::topology::{Epoch, Ordinal};
 
 /// A member, and why it.
@@ -65,17 +66,19 @@ fn without_data(view: &View<'_>) -> Chosen {
         let why = "nobody has any data, and it was the master before";
         return Ok((before.ordinal, why.to_owned()));
     }
-    if view.snapshot.terminating {
+    let stays = view.reports().filter(|r| !r.terminating);
+    let Some(first) = stays.min_by_key(|r| r.ordinal) else {
         return Err(Reason::Terminating);
-    }
-    match view.own.role {
+    };
+    match first.role {
         Role::Fenced | Role::Replica => Ok((
-            view.snapshot.me,
+            first.ordinal,
             "a first boot: every member is empty".to_owned(),
         )),
-        Role::Master | Role::Loading | Role::Unreachable => {
-            Err(nobody("the server of pod-0 does not answer"))
-        }
+        Role::Master | Role::Loading | Role::Unreachable => Err(nobody(format!(
+            "the server of {} does not answer",
+            first.pod
+        ))),
     }
 }
 
@@ -88,11 +91,15 @@ fn with_data(view: &View<'_>, whole: &[&Report]) -> Chosen {
         Best::TwoHistories(a, b) => return Err(Reason::TwoHistories(a, b)),
         Best::Nobody => return Err(nobody("nobody has whole data")),
     };
-    if view.snapshot.declined.contains(&target) {
-        return Ok(instead_of(view, target, whole));
+    let stops = |o: Ordinal| view.report(o).is_some_and(|r| r.terminating);
+    if view.snapshot.declined.contains(&target) || stops(target) {
+        let (other, why) = instead_of(view, target, whole);
+        if other != target || !stops(target) {
+            return Ok((other, why));
+        }
     }
     let report = view.report(target);
-    if report.is_some_and(|r| r.terminating) {
+    if stops(target) {
         return Err(nobody("the member with the best data is being stopped"));
     }
     let epoch = report
@@ -107,14 +114,17 @@ fn with_data(view: &View<'_>, whole: &[&Report]) -> Chosen {
 
 /// Who has as much as a member that declined; that member again, where nobody has.
 fn instead_of(view: &View<'_>, first: Ordinal, whole: &[&Report]) -> (Ordinal, String) {
-    let declined = |r: &&&Report| view.snapshot.declined.contains(&r.ordinal);
+    let declined = |r: &&&Report| view.snapshot.declined.contains(&r.ordinal) || r.ordinal == first;
     let has_all = |r: &&&Report| {
         let mut others = whole.iter().filter(declined);
         others.all(|other| relation(r, other) == Relation::Contains)
     };
     let mut able = whole.iter().filter(|r| !declined(r) && !r.terminating);
     let target = able.find(has_all).map_or(first, |r| r.ordinal);
-    let why = format!("it has what {} has, which declined", view.pod(first));
+    let why = format!(
+        "it has what {} has, which does not take it",
+        view.pod(first)
+    );
     (target, why)
 }
 
@@ -142,11 +152,38 @@ pub(super) fn newest_masters(view: &View<'_>) -> Vec<Ordinal> {
     who
 }
 
+/// The server without a sidecar that accepts writes and feeds a member: with a Lease it is stopped before
+/// that member leads, and what it has is received first.
+pub(super) fn feeds(view: &View<'_>, target: &Report) -> Option<Ordinal> {
+    let own = &target.replication;
+    let linked = own.link == Some(LinkState::Up) && own.id.is_some();
+    let mut peers = view.snapshot.peers.iter().filter(|_| linked);
+    peers.find_map(|(ordinal, peer)| match &peer.state {
+        PeerState::ServerOnly(server) if server.role == ServerRole::Master => {
+            (server.id == own.id).then_some(*ordinal)
+        }
+        PeerState::Answered(_)
+        | PeerState::ServerOnly(_)
+        | PeerState::Missing
+        | PeerState::Silent(_) => None,
+    })
+}
+
 /// What would be lost if this member led, of those that show what they have and cannot be asked
 /// further: servers without a sidecar, and members that cannot remember.
 pub(super) fn visible_loss(view: &View<'_>, target: &Report) -> Option<String> {
+    visible_loss_but(view, target, None)
+}
+
+/// The same, without one member.
+pub(super) fn visible_loss_but(
+    view: &View<'_>,
+    target: &Report,
+    but: Option<Ordinal>,
+) -> Option<String> {
     let own = &target.replication;
-    view.snapshot.peers.iter().find_map(|(ordinal, peer)| {
+    let mut peers = view.snapshot.peers.iter().filter(|(o, _)| Some(**o) != but);
+    peers.find_map(|(ordinal, peer)| {
         let pod = view.pod(*ordinal);
         match &peer.state {
             PeerState::ServerOnly(server) if !server.loading && server.keys > 0 => {

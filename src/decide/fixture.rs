@@ -39,6 +39,16 @@ pub(crate) fn policy() -> Policy {
         peer_wait: Duration::from_mins(5),
         link_grace: Duration::from_secs(5),
         max_lag: None,
+        lease: times(),
+    }
+}
+
+/// The Lease's times as they are by default.
+pub(crate) fn times() -> super::lease::Times {
+    super::lease::Times {
+        duration: Duration::from_secs(6),
+        deadline: Duration::from_secs(4),
+        retry: Duration::from_secs(1),
     }
 }
 
@@ -157,6 +167,10 @@ impl Member {
             terminating: self.terminating,
             resolve: None,
             wish: None,
+            authority: super::Authority::Ordinal,
+            replicas: None,
+            in_order: false,
+            had_master: false,
         }
     }
 

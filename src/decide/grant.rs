@@ -225,6 +225,19 @@ fn is_given_up(view: &View<'_>, report: &Report) -> bool {
     report.forgets && since.is_some_and(|since| view.waited(since) >= view.policy.peer_wait)
 }
 
+/// Whom to wait for before somebody is chosen.
+pub(super) struct Waiting {
+    /// How long, for each that does not answer.
+    pub(super) limit: std::time::Duration,
+    /// Those that are known to have taken part, where that is known; else all that are expected.
+    pub(super) members: Option<Vec<Ordinal>>,
+    /// Also for a server whose own sidecar says that it is gone; and without limit for one that loads,
+    /// which can be asked and will know.
+    pub(super) gone_too: bool,
+    /// Who has been waited for long enough in another way.
+    pub(super) over: Option<Ordinal>,
+}
+
 /// How many members are expected: ordinals seen, the own one, those that somebody remembers as the
 /// master, and what was set.
 fn expected(view: &View<'_>) -> u32 {
@@ -244,7 +257,7 @@ fn expected(view: &View<'_>) -> u32 {
         .unwrap_or(0);
     seen.max(remembered)
         .max(view.snapshot.me.0 + 1)
-        .max(view.policy.replicas.unwrap_or(0))
+        .max(view.replicas().unwrap_or(0))
 }
 
 /// Whom pod-0 grants the role.
@@ -260,9 +273,19 @@ fn masterless(view: &View<'_>) -> Result<Choice, Reason> {
     if let Some((from, to)) = handover::under_way(view) {
         return Err(Reason::HandingOver { from, to });
     }
+    let other = |r: &&Report| r.authority.kind != view.own.authority.kind;
+    if let Some(other) = view.reports().find(other) {
+        return Err(Reason::OtherAuthority(other.ordinal));
+    }
     refuse_beside_a_master(view)?;
     wait_for_newest_master(view)?;
-    let left_out = wait_for_members(view)?;
+    let waiting = Waiting {
+        limit: view.policy.peer_wait,
+        members: None,
+        gone_too: true,
+        over: None,
+    };
+    let left_out = wait_for_members(view, &waiting)?;
     let (target, mut why) = choose(view)?;
     if let Some(report) = view.report(target) {
         if view.snapshot.declined.contains(&target) {
@@ -275,15 +298,8 @@ fn masterless(view: &View<'_>) -> Result<Choice, Reason> {
                 "{why}; bring it back, or decide with: podzero resolve --keep POD"
             )));
         }
-        let newest = view.reports().filter_map(|r| r.last_epoch).max();
-        if !left_out.is_empty() && (report.epoch.is_none() || report.epoch < newest) {
-            return Err(Reason::NobodyToChoose(format!(
-                "{} has no data of the newest epoch, and others that may have it do not answer ({}); bring them back, or decide with: podzero resolve --keep POD",
-                report.pod,
-                left_out.join(", ")
-            )));
-        }
     }
+    has_the_newest(view, view.report(target), &left_out)?;
     if !left_out.is_empty() {
         why = format!(
             "{why}; chosen without {}, whose writes may be lost",
@@ -295,6 +311,24 @@ fn masterless(view: &View<'_>) -> Result<Choice, Reason> {
         why,
         at_risk: !left_out.is_empty(),
     })
+}
+
+/// Nobody without data of the newest epoch is chosen while others may have it.
+pub(super) fn has_the_newest(
+    view: &View<'_>,
+    chosen: Option<&Report>,
+    left_out: &[String],
+) -> Result<(), Reason> {
+    let newest = view.reports().filter_map(|r| r.last_epoch).max();
+    let older = chosen.filter(|r| r.epoch.is_none() || r.epoch < newest);
+    match older {
+        Some(report) if !left_out.is_empty() => Err(Reason::NobodyToChoose(format!(
+            "{} has no data of the newest epoch, and others that may have it do not answer ({}); bring them back, or decide with: podzero resolve --keep POD",
+            report.pod,
+            left_out.join(", ")
+        ))),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// A server that accepts writes, whatever its sidecar says of it, is somebody's master.
@@ -342,21 +376,26 @@ fn wait_for_newest_master(view: &View<'_>) -> Result<(), Reason> {
 }
 
 /// Waits until everybody who is expected has answered; says who was left out because the wait is over.
-fn wait_for_members(view: &View<'_>) -> Result<Vec<String>, Reason> {
+pub(super) fn wait_for_members(
+    view: &View<'_>,
+    waiting_for: &Waiting,
+) -> Result<Vec<String>, Reason> {
     let now = view.snapshot.started_at;
     let first_boot = view.own.empty && view.reports().all(|r| r.empty);
     let mut waiting = Vec::new();
     let mut left_out = Vec::new();
     let mut name_missing = false;
-    for ordinal in (0..expected(view)).map(Ordinal) {
+    let everybody = || (0..expected(view)).map(Ordinal).collect();
+    let members = waiting_for.members.clone().unwrap_or_else(everybody);
+    for ordinal in members {
         let (why, since) = match view.report(ordinal) {
             Some(report) if answers_for_its_data(report.role) && !report.forgets => continue,
+            Some(report) if report.gone && !waiting_for.gone_too => continue,
             Some(report) if report.forgets => (
                 format!("{} cannot write its state file", report.pod),
                 view.snapshot.peers.get(&ordinal).map(|p| p.since),
             ),
-            Some(report) if report.role == Role::Loading => {
-                // It can be asked, and says that it will know: no limit.
+            Some(report) if report.role == Role::Loading && waiting_for.gone_too => {
                 waiting.push(format!("{} is loading its data", report.pod));
                 continue;
             }
@@ -386,7 +425,7 @@ fn wait_for_members(view: &View<'_>) -> Result<Vec<String>, Reason> {
             }
         };
         let since = since.unwrap_or(view.snapshot.process_started_at);
-        if view.waited(since) >= view.policy.peer_wait {
+        if waiting_for.over == Some(ordinal) || view.waited(since) >= waiting_for.limit {
             left_out.push(why);
         } else {
             waiting.push(why);
@@ -399,7 +438,8 @@ fn wait_for_members(view: &View<'_>) -> Result<Vec<String>, Reason> {
         return Err(Reason::WaitingForMembers(waiting.join("; ")));
     }
     let looking = now.since(view.snapshot.process_started_at) < view.policy.discover;
-    if view.policy.replicas.is_none() && (looking || !view.snapshot.names_known) {
+    let unknown = waiting_for.members.is_none() && view.replicas().is_none();
+    if unknown && (looking || !view.snapshot.names_known) {
         return Err(Reason::Discovering);
     }
     Ok(left_out)

@@ -19,7 +19,7 @@ mod giving;
 mod taking;
 
 pub use choice::{may_go_home, target};
-pub use compare::{Verdict, feeds_when_fenced, is_even, is_near, is_promoted, judge};
+pub use compare::{Verdict, feeds_when_fenced, is_even, is_near, is_promoted, judge, was_promoted};
 pub use giving::{begin, gives_up, pending};
 pub use taking::{arm, armed};
 

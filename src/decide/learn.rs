@@ -1,7 +1,8 @@
 //! What a snapshot teaches: which history the server has loaded, what epoch it belongs to, and which
 //! epochs are known in the set. Pure; the result is persisted before anything rests on it.
 
-use super::{Local, PeerState, Snapshot, newest_epoch_of, ordinal_of};
+use super::lease::Sight;
+use super::{Local, PeerState, Silence, Snapshot, handover, newest_epoch_of, ordinal_of};
 use crate::observe::info::{ServerInfo, ServerRole};
 use crate::report::{
     Ancestor, AuthorityReport, LinkState, ReplicationReport, Report, Role, SCHEMA, ServerReport,
@@ -18,6 +19,7 @@ pub fn learn(snapshot: &Snapshot, memory: &Memory) -> Memory {
             if memory.run_id.as_deref() != Some(server.run_id.as_str()) {
                 new_run(&mut memory, server);
             }
+            learn_promotion(snapshot.me, &mut memory, server);
             since_then(snapshot, &mut memory, server);
             // The connection of a command whose outcome is unknown is dropped, and a server answers a
             // new connection only after it has read what lay ready on the old one. So a server that
@@ -36,6 +38,10 @@ pub fn learn(snapshot: &Snapshot, memory: &Memory) -> Memory {
         }
         Local::Unreachable { .. } => {}
     }
+    memory.by_lease = match snapshot.authority.lease() {
+        Some(sight) => memory.by_lease || sight.is_ours() && sight.renewed.is_some(),
+        None => false,
+    };
     memory.last_epoch = memory.last_epoch.max(memory.epoch);
     learn_epochs(snapshot, &mut memory);
     memory
@@ -188,28 +194,60 @@ fn as_master(me: Ordinal, memory: &mut Memory, server: &ServerInfo) {
     }
     if held.id != server.id {
         held.id.clone_from(&server.id);
-        if let Some(last) = memory.lineage.last_mut() {
-            last.end = if Some(&last.id) == server.id2.as_ref() {
-                server.id2_end
-            } else {
-                Some(memory.offset)
-            };
-        }
-        if let Some(id) = server.id.clone() {
-            memory.lineage.retain(|a| a.id != id);
-            memory.lineage.push(Ancestor {
-                id,
-                epoch: held.epoch,
-                end: None,
-            });
-        }
-        cap(&mut memory.lineage);
+        begin_history(memory, server, held.epoch);
     }
-    memory.epoch = Some(held.epoch);
+    leads(me, memory, server, held.epoch);
+    memory.held = Some(held);
+}
+
+/// A promotion that this member told and that was done, in time or not: what the server has written since
+/// is of that epoch, also when it was stopped again. It is nobody else's to throw away.
+fn learn_promotion(me: Ordinal, memory: &mut Memory, server: &ServerInfo) {
+    let told = memory.intent.as_ref().filter(|_| memory.held.is_none());
+    let Some(intent) = told.filter(|i| i.run_id == server.run_id) else {
+        return;
+    };
+    let from_here = if let Some(armed) = &intent.armed {
+        handover::was_promoted(intent, armed, server)
+    } else {
+        let alias = memory.alias.as_ref().and_then(|a| a.id.as_ref());
+        let ids = [memory.id.as_ref(), alias];
+        server.id2.is_some() && ids.contains(&server.id2.as_ref())
+    };
+    let whole = !memory.unfinished && memory.epoch.is_some();
+    let begun = server.id.is_some() && server.id != memory.id;
+    if from_here && whole && begun {
+        let epoch = intent.epoch;
+        begin_history(memory, server, epoch);
+        leads(me, memory, server, epoch);
+    }
+}
+
+/// The server was promoted: its history goes on under another ID.
+fn begin_history(memory: &mut Memory, server: &ServerInfo, epoch: Epoch) {
+    if let Some(last) = memory.lineage.last_mut() {
+        last.end = if Some(&last.id) == server.id2.as_ref() {
+            server.id2_end
+        } else {
+            Some(memory.offset)
+        };
+    }
+    if let Some(id) = server.id.clone() {
+        memory.lineage.retain(|a| a.id != id);
+        memory.lineage.push(Ancestor {
+            id,
+            epoch,
+            end: None,
+        });
+    }
+    cap(&mut memory.lineage);
+}
+
+fn leads(me: Ordinal, memory: &mut Memory, server: &ServerInfo, epoch: Epoch) {
+    memory.epoch = Some(epoch);
     memory.master = Some(me);
     memory.unfinished = false;
     memory.alias = None;
-    memory.held = Some(held);
     remember_position(memory, server);
 }
 
@@ -283,8 +321,12 @@ fn learn_epochs(snapshot: &Snapshot, memory: &mut Memory) {
             PeerState::Answered(report) => Some(report.as_ref()),
             PeerState::ServerOnly(_) | PeerState::Missing | PeerState::Silent(_) => None,
         });
+    let lease = snapshot.authority.lease();
+    let granted = lease.and_then(|sight| sight.grant.as_ref());
+    let granted = granted.map(|grant| (grant.epoch, Some(grant.target)));
     let Some((epoch, holder)) = reports
         .filter_map(|r| newest_epoch_of(r).map(|epoch| (epoch, holder_in(r, epoch))))
+        .chain(granted)
         .max_by_key(|(epoch, holder)| (*epoch, holder.is_some()))
     else {
         return;
@@ -321,9 +363,16 @@ fn may_promise(snapshot: &Snapshot, memory: &Memory, holder: Option<Ordinal>) ->
     }
     match &snapshot.local {
         Local::Up(server) => server.role != ServerRole::Master,
-        Local::Loading { .. } | Local::Unreachable { gone: true, .. } => true,
+        Local::Loading { .. }
+        | Local::Unreachable {
+            silence: Silence::Gone,
+            ..
+        } => true,
         // A server that cannot be asked may be writable; it must be fenced, or gone, first.
-        Local::Unreachable { gone: false, .. } => memory.held.is_none(),
+        Local::Unreachable {
+            silence: Silence::Hangs | Silence::Busy,
+            ..
+        } => memory.held.is_none(),
     }
 }
 
@@ -350,6 +399,7 @@ pub fn own_report(identity: &Identity, snapshot: &Snapshot, memory: &Memory) -> 
     };
     let ungranted = role == Role::Master && memory.held.is_none();
     let name = |ordinal: Ordinal| identity.pod.sibling(ordinal);
+    let lease = snapshot.authority.lease();
     Report {
         schema: SCHEMA,
         pod: identity.pod.to_string(),
@@ -358,21 +408,33 @@ pub fn own_report(identity: &Identity, snapshot: &Snapshot, memory: &Memory) -> 
         service: identity.service.clone(),
         ordinal: identity.pod.ordinal(),
         announced: None,
+        addresses: Vec::new(),
         role,
         empty: server.is_some_and(|s| s.keys == 0) && memory.last_epoch.is_none(),
         keys: server.map(|s| s.keys),
         unfinished: memory.unfinished,
         forgets: false,
         terminating: snapshot.terminating,
-        gone: matches!(snapshot.local, Local::Unreachable { gone: true, .. }),
-        epoch: if ungranted { None } else { memory.epoch },
+        gone: matches!(
+            snapshot.local,
+            Local::Unreachable {
+                silence: Silence::Gone,
+                ..
+            }
+        ),
+        // What was just taken shows at once, before the next look.
+        epoch: if role == Role::Master {
+            memory.held.as_ref().map(|held| held.epoch)
+        } else {
+            memory.epoch
+        },
         last_epoch: memory.last_epoch,
         epoch_seen: memory.epoch_seen,
         master: memory.master.filter(|_| memory.epoch.is_some()).map(name),
         ready: false,
         reasons: Vec::new(),
         authority: AuthorityReport {
-            kind: "ordinal".to_owned(),
+            kind: snapshot.authority.as_str().to_owned(),
             holder: memory.holder.map(name),
             epoch: memory.epoch_seen,
             grant: memory.grant.clone(),
@@ -380,6 +442,9 @@ pub fn own_report(identity: &Identity, snapshot: &Snapshot, memory: &Memory) -> 
             closed: memory.closed,
             took_over_from: memory.held.as_ref().and_then(|h| h.took_over_from.clone()),
             away_from: memory.held.as_ref().and_then(|h| h.away_from.clone()),
+            lease: lease.and_then(Sight::version).cloned(),
+            asks: lease.and_then(|sight| sight.promises.asks()),
+            promise: lease.and_then(|sight| sight.promises.promise()),
         },
         replication: replication(server, memory, ungranted),
         peers: Vec::new(),

@@ -1,22 +1,41 @@
 //! What this member's own server is told: fence, un-fence, follow, or nothing. Pure.
 
-use super::choice::visible_loss;
-use super::history::{Relation, epoch_among, knows_history_of, lost_tail, relation};
+pub(super) mod promotion;
+
+use super::history::{epoch_among, knows_history_of, lost_tail};
+use super::lease::Sight;
 use super::{
-    Action, Decision, GRANT_VALID, Local, Peer, PeerState, Reason, View, act, adopt,
-    answers_for_its_data, handover, wait,
+    Action, Decision, Local, Peer, PeerState, Reason, Silence, View, act, adopt, handover, wait,
 };
 use crate::observe::info::{ServerInfo, ServerRole};
 use crate::report::{Grant, LinkState, Report, Role};
-use crate::topology::Ordinal;
+use crate::topology::{Ordinal, ReplicationId};
 
 /// What the own server is told.
 pub fn step(view: &View<'_>) -> Decision {
+    if let Local::Up(server) = &view.snapshot.local
+        && server.role == ServerRole::Master
+    {
+        // Before what was raised is given back: writes would come back with it.
+        let decision = as_master(view, server);
+        if decision.action == Action::Fence {
+            return decision;
+        }
+    }
     let server = match &view.snapshot.local {
         Local::Up(server) if leftover(view, server) => return act(Action::Lower, Reason::Lowers),
         Local::Up(server) => server,
         Local::Loading { .. } => return wait(Reason::ServerLoading),
-        Local::Unreachable { why, .. } => return wait(Reason::ServerUnreachable(why.clone())),
+        Local::Unreachable { silence, why } => {
+            let fence = match silence {
+                // It is queued: whenever the server goes on, it does not go on as a master.
+                Silence::Hangs | Silence::Busy => {
+                    past_its_deadline(view).or_else(|| promotion_unknown(view))
+                }
+                Silence::Gone => None,
+            };
+            return fence.unwrap_or_else(|| wait(Reason::ServerUnreachable(why.clone())));
+        }
     };
     match &server.role {
         ServerRole::Master => as_master(view, server),
@@ -52,11 +71,19 @@ fn grant_to_us<'a>(view: &View<'a>) -> Option<&'a Grant> {
 }
 
 fn as_master(view: &View<'_>, server: &ServerInfo) -> Decision {
-    if let Some(intent) = &view.memory.intent {
-        return match &intent.armed {
-            Some(armed) => handover::armed(view, server, intent, armed),
-            None => act(Action::Fence, Reason::PromotionUnknown(intent.epoch)),
-        };
+    if let Some(unknown) = promotion_unknown(view) {
+        return unknown;
+    }
+    if let Some(intent) = &view.memory.intent
+        && let Some(armed) = &intent.armed
+    {
+        return handover::armed(view, server, intent, armed);
+    }
+    if let Some(decision) = past_its_deadline(view) {
+        return decision;
+    }
+    if let Some(decision) = goes_on(view, server) {
+        return decision;
     }
     let newest = view.newest_epoch();
     if let Some((grant, handover)) = handover::own(view)
@@ -67,12 +94,13 @@ fn as_master(view: &View<'_>, server: &ServerInfo) -> Decision {
         return hand_over(view, server, grant);
     }
     if let Some(grant) = grant_to_us(view) {
-        return unfence(view, server, grant);
+        return promotion::unfence(view, server, grant);
     }
     // What is being granted to us is no reason to stop.
     let granted_to_us = view
         .newest_grant()
-        .is_some_and(|g| g.target == view.snapshot.me && Some(g.epoch) == newest);
+        .is_some_and(|g| g.target == view.snapshot.me && Some(g.epoch) == newest)
+        && view.snapshot.authority.lease().is_none_or(Sight::is_ours);
     if let Some(held) = &view.memory.held {
         return match newest.filter(|newest| *newest > held.epoch && !granted_to_us) {
             Some(newer) => act(
@@ -82,7 +110,7 @@ fn as_master(view: &View<'_>, server: &ServerInfo) -> Decision {
                     newer,
                 },
             ),
-            None => wait(Reason::Master(held.epoch)),
+            None => beside_us(view, server).unwrap_or_else(|| wait(Reason::Master(held.epoch))),
         };
     }
     // Its sidecar's word may be a second old: whoever switches by hand demotes it. Whom this server
@@ -101,6 +129,10 @@ fn as_master(view: &View<'_>, server: &ServerInfo) -> Decision {
         g.target != view.snapshot.me
             && Some(g.epoch) == newest
             && (g.by_hand || g.counts && g.handover.is_none())
+            // The Lease is taken from who answers and is no master; whoever does not answer may be one.
+            && (g.by_hand
+                || view.snapshot.authority.lease().is_none()
+                || view.report(g.target).is_none())
     };
     if let Some(grant) = view.newest_grant().filter(elsewhere) {
         return act(
@@ -110,6 +142,11 @@ fn as_master(view: &View<'_>, server: &ServerInfo) -> Decision {
                 newer: grant.epoch,
             },
         );
+    }
+    if view.snapshot.authority.lease().is_some() {
+        return wait(Reason::UngrantedMaster(
+            "it does not hold the Lease".to_owned(),
+        ));
     }
     match adopt::adoptable(view) {
         Ok(epoch) => act(
@@ -121,6 +158,60 @@ fn as_master(view: &View<'_>, server: &ServerInfo) -> Decision {
         ),
         Err(why) => wait(Reason::UngrantedMaster(why)),
     }
+}
+
+/// With a Lease: a server that goes on accepting writes of a history that ended, without a sidecar that
+/// would stop it, was out of reach when this one was promoted.
+fn beside_us(view: &View<'_>, server: &ServerInfo) -> Option<Decision> {
+    let sight = view.snapshot.authority.lease().filter(|s| s.is_ours())?;
+    sight.says().filter(|says| says.renewed)?;
+    let is_past = |id: &ReplicationId| {
+        let ended = view.memory.lineage.iter().any(|a| a.id == *id);
+        Some(id) != server.id.as_ref() && (server.id2.as_ref() == Some(id) || ended)
+    };
+    view.snapshot.peers.iter().find_map(|(ordinal, peer)| {
+        let PeerState::ServerOnly(other) = &peer.state else {
+            return None;
+        };
+        let stands = other.role == ServerRole::Master && other.id.as_ref().is_some_and(is_past);
+        let there = peer.server.filter(|_| stands)?;
+        Some(act(
+            Action::FenceThere {
+                there,
+                run_id: other.run_id.clone(),
+            },
+            Reason::MasterWithoutSidecar(*ordinal),
+        ))
+    })
+}
+
+/// A promotion was begun, and nobody knows whether it happened.
+fn promotion_unknown(view: &View<'_>) -> Option<Decision> {
+    let intent = view.memory.intent.as_ref().filter(|i| i.armed.is_none())?;
+    Some(act(Action::Fence, Reason::PromotionUnknown(intent.epoch)))
+}
+
+/// With a Lease: what could not be renewed is given up in time.
+fn past_its_deadline(view: &View<'_>) -> Option<Decision> {
+    let sight = view.snapshot.authority.lease()?;
+    let held = view.memory.held.as_ref()?;
+    let until = sight.until(&view.policy.lease);
+    // What was taken under another authority is held until the Lease is ours.
+    let over = view.memory.by_lease && until.is_none_or(|u| view.snapshot.started_at >= u);
+    over.then(|| act(Action::Fence, Reason::LeaseLost(held.epoch)))
+}
+
+/// With a Lease: a master that took it back goes on as it is, under the new epoch.
+fn goes_on(view: &View<'_>, server: &ServerInfo) -> Option<Decision> {
+    let sight = view.snapshot.authority.lease()?;
+    let held = view.memory.held.as_ref()?;
+    let epoch = sight.says().filter(|says| says.renewed)?.epoch?;
+    let renewed = sight.renewed.is_some_and(|(_, renewed)| renewed == epoch);
+    let newest = Some(epoch) == view.newest_epoch();
+    (sight.is_ours() && renewed && newest && epoch > held.epoch).then(|| {
+        let run_id = server.run_id.clone();
+        act(Action::Adopt { epoch, run_id }, Reason::Granted(epoch))
+    })
 }
 
 /// Writes go on until the target has armed itself.
@@ -152,72 +243,6 @@ fn hand_over(view: &View<'_>, server: &ServerInfo, grant: &Grant) -> Decision {
     }
 }
 
-/// A grant to us that counts: take it, or say why not.
-fn unfence(view: &View<'_>, server: &ServerInfo, grant: &Grant) -> Decision {
-    let refuse = |why: String| {
-        act(
-            Action::Close(grant.epoch),
-            Reason::GrantRefused {
-                epoch: grant.epoch,
-                why,
-            },
-        )
-    };
-    if view.snapshot.terminating {
-        return refuse("this pod is being stopped".to_owned());
-    }
-    if !grant.by_hand {
-        if view.memory.unfinished {
-            return refuse("the data here is between two histories".to_owned());
-        }
-        if let Some(why) = visible_loss(view, view.own) {
-            return refuse(why);
-        }
-        if let Some((other, what)) = would_lose(view) {
-            return refuse(format!("{} has {what}", other.pod));
-        }
-        if let Some(master) = view
-            .granted_master()
-            .filter(|m| m.ordinal != view.snapshot.me)
-        {
-            return refuse(format!("{} still is the master", master.pod));
-        }
-    }
-    act(
-        Action::Unfence {
-            epoch: grant.epoch,
-            run_id: server.run_id.clone(),
-            deadline: view.snapshot.started_at + GRANT_VALID,
-        },
-        Reason::Granted(grant.epoch),
-    )
-}
-
-/// Who would lose data if this member became the master: the granter chose among those who answered
-/// it, and others may have come back since.
-pub(super) fn would_lose<'a>(view: &View<'a>) -> Option<(&'a Report, &'static str)> {
-    let own = view.own;
-    let all: Vec<&Report> = view.reports().collect();
-    let ours = epoch_among(own, &all);
-    let mut others = all.iter().filter(|r| {
-        r.ordinal != own.ordinal && answers_for_its_data(r.role) && !r.empty && !r.unfinished
-    });
-    others.find_map(|other| {
-        let (a, b) = (&own.replication, &other.replication);
-        // Of two lower bounds, the larger proves nothing.
-        let more = b.id.is_some() && a.id == b.id && b.offset > a.offset && (a.exact || b.exact);
-        if own.empty {
-            Some((*other, "data, and this member has none"))
-        } else if more {
-            Some((*other, "more of the same history"))
-        } else if epoch_among(other, &all) > ours && relation(own, other) != Relation::Contains {
-            Some((*other, "newer data"))
-        } else {
-            None
-        }
-    })
-}
-
 fn as_replica(
     view: &View<'_>,
     server: &ServerInfo,
@@ -233,7 +258,7 @@ fn as_replica(
             Some(handover) if grant.epoch.granter != view.snapshot.me => {
                 handover::arm(view, server, grant, handover)
             }
-            Some(_) | None => unfence(view, server, grant),
+            Some(_) | None => promotion::unfence(view, server, grant),
         };
     }
     let Some(master) = view
@@ -277,6 +302,19 @@ fn as_replica(
             master: master.ordinal,
             why,
         });
+    }
+    let promised = |sight: &Sight| {
+        let now = view.snapshot.started_at;
+        sight
+            .promises
+            .binds(now, sight.duration(&view.policy.lease))
+            && sight
+                .promises
+                .promise()
+                .is_some_and(|p| p.holder != master.pod)
+    };
+    if view.snapshot.authority.lease().is_some_and(promised) {
+        return wait(Reason::Promised);
     }
     act(
         Action::Follow {
@@ -330,6 +368,10 @@ const WAY_OUT: &str =
 
 /// Why there is nobody to follow.
 fn without_master(view: &View<'_>) -> Reason {
+    if view.snapshot.authority.lease().is_some() {
+        let pod0 = "whoever takes the Lease leads".to_owned();
+        return Reason::NoMaster { pod0 };
+    }
     if let Some((from, to)) = handover::under_way(view) {
         return Reason::HandingOver { from, to };
     }

@@ -11,6 +11,7 @@
 //! | [`history`] | which of two members has the newer or the larger data |
 //! | [`choice`] | whose data the set goes on with |
 //! | [`grant`] | who may become the master (pod-0, or a person's word) |
+//! | [`lease`] | the same with a Kubernetes Lease as the authority |
 //! | [`handover`] | how the master hands the role to another member, both sides of it |
 //! | [`adopt`] | whether a master that nobody granted becomes one of a new epoch |
 //! | [`local`] | what this member's own server is told |
@@ -23,6 +24,7 @@ pub mod grant;
 pub mod handover;
 pub mod history;
 pub mod learn;
+pub mod lease;
 pub mod local;
 pub mod ready;
 mod reason;
@@ -55,13 +57,24 @@ pub enum Local {
         /// Its run.
         run_id: String,
     },
-    /// It did not answer.
+    /// It did not tell what it is.
     Unreachable {
-        /// Nothing listens there, and our own connection ended: the process is gone.
-        gone: bool,
+        /// How far that is known.
+        silence: Silence,
         /// In words.
         why: String,
     },
+}
+
+/// How the local server does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silence {
+    /// Nothing listens there, and our own connection ended: the process is gone.
+    Gone,
+    /// It says that it runs a script: it takes no other command meanwhile.
+    Busy,
+    /// No answer: it may be anything, writable too.
+    Hangs,
 }
 
 /// What a peer said, or why it said nothing.
@@ -124,6 +137,41 @@ pub struct Snapshot {
     pub resolve: Option<Ordinal>,
     /// The role is to leave this member.
     pub wish: Option<Wish>,
+    /// Who may grant the role.
+    pub authority: Authority,
+    /// How many pods the set is to have, where Kubernetes said so.
+    pub replicas: Option<u32>,
+    /// Kubernetes starts the set's pods one after the other, as the `StatefulSet` says.
+    pub in_order: bool,
+    /// A master that held its grant has been seen since this process began.
+    pub had_master: bool,
+}
+
+/// Who may grant the role, and what is known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Authority {
+    /// Pod-0, by what it publishes.
+    Ordinal,
+    /// The holder of the set's Lease.
+    Lease(Box<lease::Sight>),
+}
+
+impl Authority {
+    /// The word in `/status`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Ordinal => "ordinal",
+            Self::Lease(_) => "lease",
+        }
+    }
+
+    /// The Lease, where it is the authority.
+    pub fn lease(&self) -> Option<&lease::Sight> {
+        match self {
+            Self::Ordinal => None,
+            Self::Lease(sight) => Some(sight),
+        }
+    }
 }
 
 /// A wish to hand the master role over, while its time lasts.
@@ -135,6 +183,8 @@ pub struct Wish {
     pub tried: BTreeSet<Ordinal>,
     /// A person named the target, and the role does not go home from there.
     pub stays: bool,
+    /// Since when.
+    pub since: Time,
     /// From then on the member that was offered the role in this epoch is given up, if another one can
     /// take it and the server here is not fenced yet.
     pub patience: Option<(Epoch, Time)>,
@@ -153,6 +203,8 @@ pub struct Policy {
     pub link_grace: Duration,
     /// How far behind a ready replica may be, in bytes.
     pub max_lag: Option<u64>,
+    /// The Lease's times.
+    pub lease: lease::Times,
 }
 
 /// The set as one turn sees it: this member's own report beside those of its peers.
@@ -199,6 +251,11 @@ impl<'a> View<'a> {
             .filter_map(newest_epoch_of)
             .max()
             .max(self.memory.epoch_seen)
+            .max(self.lease_epoch())
+    }
+
+    fn lease_epoch(&self) -> Option<Epoch> {
+        self.snapshot.authority.lease()?.says()?.epoch
     }
 
     /// The master that holds the newest grant among those who answered, this member included.
@@ -206,6 +263,11 @@ impl<'a> View<'a> {
         self.reports()
             .filter(|r| r.is_granted_master())
             .max_by_key(|r| r.epoch)
+    }
+
+    /// How many pods the set is to have, by the most that anybody says.
+    pub fn replicas(&self) -> Option<u32> {
+        self.policy.replicas.max(self.snapshot.replicas)
     }
 
     /// How long a member has been waited for: since it fell silent, and since there is a use for it.
@@ -216,6 +278,9 @@ impl<'a> View<'a> {
 
     /// The newest grant that anybody publishes.
     pub fn newest_grant(&self) -> Option<&'a Grant> {
+        if let Authority::Lease(sight) = &self.snapshot.authority {
+            return sight.grant.as_ref();
+        }
         self.reports()
             .filter_map(|r| {
                 r.authority
@@ -243,7 +308,10 @@ pub fn ordinal_of(pod: &str) -> Option<Ordinal> {
 
 /// Decides. `view.memory` must already have learnt from the snapshot.
 pub fn decide(view: &View<'_>) -> Decision {
-    let granting = grant::step(view);
+    let granting = match &view.snapshot.authority {
+        Authority::Ordinal => grant::step(view),
+        Authority::Lease(sight) => lease::step(view, sight),
+    };
     let mut serving = local::step(view);
     // Fencing comes before everything else, and so does giving back what was raised: it must not wait
     // for a disk that is full. A change of what we publish comes before what rests on it; the own server

@@ -17,7 +17,7 @@ use self::rules::check;
 use self::world::{World, world};
 use super::learn::learn;
 use super::ready::{ReadyMemory, conditions};
-use super::{Action, Decision, Local, PeerState, Reason, View};
+use super::{Action, Decision, Local, PeerState, Reason, Silence, View};
 use crate::observe::info::ServerRole;
 use crate::report::LinkState;
 use crate::topology::Ordinal;
@@ -51,6 +51,8 @@ fn promotes(decision: &Decision) -> Option<(&'static str, Option<Ordinal>)> {
             Some(("publish", Some(grant.target)))
         }
         Action::Publish(_)
+        | Action::Claim(_)
+        | Action::FenceThere { .. }
         | Action::Wait
         | Action::FenceWhenNear { .. }
         | Action::FenceWhenEven { .. }
@@ -153,8 +155,8 @@ proptest! {
         // A server that may accept writes, or become able to, promises nothing to another member.
         let writable = match &world.snapshot.local {
             Local::Up(server) => server.role == ServerRole::Master,
-            Local::Loading { .. } | Local::Unreachable { gone: true, .. } => false,
-            Local::Unreachable { gone: false, .. } => before.held.is_some(),
+            Local::Loading { .. } | Local::Unreachable { silence: Silence::Gone, .. } => false,
+            Local::Unreachable { silence: Silence::Hangs | Silence::Busy, .. } => before.held.is_some(),
         };
         let own = after.epoch.max(after.last_epoch).max(after.held.as_ref().map(|h| h.epoch));
         if (writable || after.intent.is_some()) && after.epoch_seen > before.epoch_seen.max(own) {
@@ -192,7 +194,17 @@ proptest! {
         }).collect();
         let same_run = before.run_id.as_deref() == Some(server.run_id.as_str());
         let vouched = (server.aof || (before.held.is_some() && !before.backlog)) && server.keys > 0;
+        // What it told this very run to become shows in the IDs.
+        let alias = before.alias.as_ref().and_then(|a| a.id.clone());
+        let told = before.intent.as_ref().filter(|i| i.run_id == server.run_id && server.id2.is_some());
+        let promoted = told.filter(|i| match &i.armed {
+            Some(armed) => armed.even.as_ref().is_some_and(|even| {
+                Some(&even.id) == server.id2.as_ref() && Some(even.offset) == server.id2_end
+            }),
+            None => server.id2 == before.id || server.id2 == alias,
+        });
         let from_data = after.epoch.is_none()
+            || promoted.is_some_and(|i| after.epoch == Some(i.epoch))
             || after.epoch == recorded
             || after.epoch == followed
             || masters.contains(&after.epoch.expect("some"))

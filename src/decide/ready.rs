@@ -125,6 +125,16 @@ fn replica(
         memory.synced = None;
     }
     let synced = memory.synced.as_ref() == Some(&key);
+    if let Some(sight) = view.snapshot.authority.lease() {
+        let recorded = sight
+            .says()
+            .is_none_or(|s| s.members.contains(&view.own.pod));
+        all.push(condition(
+            "recorded",
+            recorded,
+            "the master has not recorded this member in the Lease yet, so it could not take the role",
+        ));
+    }
     all.push(condition("first-sync", synced, format!("the first full copy from {target} is not done, or the master has not called this replica online")));
     all.push(condition(
         "link",

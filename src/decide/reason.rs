@@ -143,6 +143,37 @@ pub enum Reason {
     },
     /// Nobody can take the role now.
     NoTarget(String),
+    /// The Lease cannot be read, or not be understood.
+    LeaseUnread(String),
+    /// This member holds it and could not renew it at the last attempt.
+    LeaseUnwritten(String),
+    /// It is being read for the first time.
+    ReadingLease,
+    /// There is none, and that is no first boot as far as is known.
+    NoLease,
+    /// Somebody holds it, and there is no master to be seen.
+    LeaseHeld {
+        /// The pod.
+        holder: String,
+        /// It is one of the set.
+        known: bool,
+    },
+    /// The deadline of the last renewal has passed.
+    LeaseLost(Epoch),
+    /// Only members that a holder has recorded may take it.
+    NotRecorded,
+    /// The holder was promised that it is not taken for a while.
+    Promised,
+    /// A member of the set goes by another authority.
+    OtherAuthority(Ordinal),
+    /// The set's pods are started one after the other: one may wait for another that waits for it.
+    PodsInOrder,
+    /// The master's Service cannot be led to the master.
+    ServiceNotLed(String),
+    /// The Service is about to lead to the target of a handover.
+    Leading(Ordinal),
+    /// Another member has better data, or as good and comes first.
+    BetterCandidate(Ordinal),
     /// A setting that stopped writes is given back.
     Lowers,
     /// A grant ended.
@@ -211,6 +242,19 @@ codes! {
     Reason::GrantEnds { .. } => "grant_ends",
     Reason::HandingOver { .. } => "handing_over",
     Reason::NoTarget(_) => "no_target",
+    Reason::LeaseUnread(_) => "lease_unread",
+    Reason::ReadingLease => "reading_lease",
+    Reason::NoLease => "no_lease",
+    Reason::LeaseUnwritten(_) => "lease_unwritten",
+    Reason::LeaseHeld { .. } => "lease_held",
+    Reason::LeaseLost(_) => "lease_lost",
+    Reason::NotRecorded => "not_recorded",
+    Reason::Promised => "promised",
+    Reason::OtherAuthority(_) => "other_authority",
+    Reason::ServiceNotLed(_) => "service_not_led",
+    Reason::PodsInOrder => "pods_in_order",
+    Reason::Leading(_) => "leading",
+    Reason::BetterCandidate(_) => "better_candidate",
     Reason::Lowers => "lowers",
 }
 
@@ -229,6 +273,12 @@ impl Reason {
                 | Self::Forgets(_)
                 | Self::ActionFailed(_)
                 | Self::NotPrepared(_)
+                | Self::LeaseUnread(_)
+                | Self::LeaseUnwritten(_)
+                | Self::LeaseLost(_)
+                | Self::OtherAuthority(_)
+                | Self::PodsInOrder
+                | Self::ServiceNotLed(_)
                 | Self::Grants { at_risk: true, .. }
         )
     }
@@ -347,6 +397,34 @@ impl Reason {
                 pod(to)
             ),
             Self::NoTarget(why) => format!("nobody can take the master role now: {why}"),
+            Self::LeaseUnread(why) => format!("the Lease could not be read: {why}"),
+            Self::LeaseUnwritten(why) => format!("the Lease could not be renewed: {why}"),
+            Self::LeaseHeld {
+                holder,
+                known: true,
+            } => format!("waits until {holder} leads, or its Lease runs out"),
+            Self::LeaseHeld { holder, .. } => format!(
+                "waits until the Lease runs out: its holder is no pod of the set ({holder})"
+            ),
+            Self::LeaseLost(e) => format!(
+                "the Lease could not be renewed in time: fenced, the role of epoch {e} is given up"
+            ),
+            Self::NotRecorded => {
+                "may not take the Lease: no master has recorded this member as one with all data; if no other can take it, decide with: podzero resolve --keep POD".to_owned()
+            }
+            Self::Promised => {
+                "promised the holder of the Lease not to take it for a while".to_owned()
+            }
+            Self::OtherAuthority(m) => format!(
+                "{} goes by another --authority; nobody is made the master before all go by the same",
+                pod(m)
+            ),
+            Self::ServiceNotLed(why) => format!("the master's Service may lead elsewhere: {why}"),
+            Self::ReadingLease => "reads the Lease".to_owned(),
+            Self::NoLease => "there is no Lease: waits until every member is seen to be empty (a first boot), or for the Lease's duration (it was deleted)".to_owned(),
+            Self::PodsInOrder => "the StatefulSet starts its pods one after the other, and none before the one before it is ready: set its podManagementPolicy to Parallel (it must be made anew for that)".to_owned(),
+            Self::Leading(m) => format!("the master's Service is led to {}", pod(m)),
+            Self::BetterCandidate(m) => format!("waits for {} to take the Lease", pod(m)),
             Self::Lowers => {
                 "gives back min-replicas-to-write, which was raised for a handover".to_owned()
             }

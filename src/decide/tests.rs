@@ -8,6 +8,7 @@ mod following;
 mod granting;
 mod handover;
 mod learning;
+mod lease;
 mod obeying;
 mod ready;
 mod resolve;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use super::fixture::{Member, decided, epoch, id, identity, peer, policy, sees, target};
 use super::learn::{learn, own_report};
 use super::ready::{ReadyMemory, conditions};
-use super::{Action, Decision, Local, PeerState, Policy, Snapshot, View};
+use super::{Action, Decision, Local, PeerState, Policy, Silence, Snapshot, View};
 use crate::clock::Time;
 use crate::observe::info::ServerRole;
 use crate::report::{Grant, Intent, LinkState, ReplicaReport};
@@ -148,6 +149,7 @@ fn table() -> Vec<Row> {
     granting::rows(&mut table);
     handover::rows(&mut table);
     resolve::rows(&mut table);
+    lease::rows(&mut table);
     table.0
 }
 

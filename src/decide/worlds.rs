@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::fixture::{Member, decided, epoch, id, peer, policy};
-use super::{Action, Local, PeerState};
+use super::{Action, Local, PeerState, Silence};
 use crate::clock::Time;
 use crate::observe::info::{ServerInfo, ServerRole};
 use crate::report::{Grant, LinkState};
@@ -69,7 +69,7 @@ fn members(ordinal: u32) -> Vec<Member> {
         },
         Member {
             local: Local::Unreachable {
-                gone: true,
+                silence: Silence::Gone,
                 why: "gone".to_owned(),
             },
             ..data(1, 'a', 9)
@@ -139,6 +139,8 @@ fn check(me: &Member, others: &[(Ordinal, &Being)], late: bool) {
         | Action::Lower
         | Action::Arm { .. }
         | Action::Confirm
+        | Action::Claim(_)
+        | Action::FenceThere { .. }
         | Action::TakeOver { .. } => {
             panic!("a handover without one: {}", world())
         }

@@ -148,6 +148,12 @@ async fn status(State(shared): State<Shared>, Query(look): Query<Look>) -> Respo
     if look.hurry.is_some() && shared.turned.ago().is_some_and(|ago| ago > HURRIED) {
         shared.wake.notify_one();
     }
+    let late = shared.turned.ago().filter(|ago| *ago > shared.valid);
+    if let Some(ago) = late {
+        let seconds = ago.as_secs();
+        let why = format!("the loop has not turned for {seconds} s: what it knew is out of date\n");
+        return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+    }
     match shared.published.borrow().clone() {
         Some(published) => Json(&published.report).into_response(),
         None => (

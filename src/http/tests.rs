@@ -13,6 +13,7 @@ use crate::report::ReasonReport;
 struct Run {
     tcp: SocketAddr,
     socket: PathBuf,
+    turned: Turned,
     publish: watch::Sender<Option<Arc<Published>>>,
     requests: mpsc::Receiver<Request>,
     ended: watch::Sender<bool>,
@@ -29,9 +30,11 @@ async fn run() -> Run {
     let (publish, published) = watch::channel(None);
     let (sender, requests) = mpsc::channel(1);
     let (ended, has_ended) = watch::channel(false);
+    let turned = Turned::default();
     let shared = Shared {
         published,
-        turned: Turned::default(),
+        turned: turned.clone(),
+        valid: Duration::from_secs(2),
         requests: sender,
         metrics: Arc::new(Metrics::default()),
         wake: Arc::default(),
@@ -41,6 +44,7 @@ async fn run() -> Run {
         tcp,
         socket,
         publish,
+        turned,
         requests,
         ended,
         serving: tokio::spawn(servers.serve(shared, has_ended)),
@@ -106,6 +110,25 @@ async fn before_the_first_turn_only_the_process_is_alive() {
         assert_eq!(code, 503, "{path}");
         assert!(body.contains("has not turned yet"), "{path}: {body}");
     }
+}
+
+/// This process was paused: peers are not told what was so before.
+#[tokio::test]
+async fn what_was_published_long_ago_is_not_told() {
+    let run = run().await;
+    run.publish(true);
+    run.turned.now();
+    assert_eq!(run.tcp("GET", "/status").await.0, 200);
+    loop {
+        let (code, body) = run.tcp("GET", "/status").await;
+        if code == 503 {
+            assert!(body.contains("out of date"), "{body}");
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    run.turned.now();
+    assert_eq!(run.tcp("GET", "/status").await.0, 200);
 }
 
 #[tokio::test]

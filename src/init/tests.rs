@@ -39,7 +39,6 @@ fn what_cannot_work_is_refused_before_anything_is_touched() {
     };
     std::fs::write(dir.path().join("dump.rdb"), b"REDIS0009\xFE\0").expect("written");
     let refusals = [
-        refused("", "--authority lease"),
         refused("", "--username app"),
         refused("", "--password-file /nowhere/password"),
         refused("dir \"x\n", ""),
@@ -52,7 +51,6 @@ fn what_cannot_work_is_refused_before_anything_is_touched() {
             .to_owned(),
     ];
     insta::assert_snapshot!(refusals.join("\n"), @r#"
-    Usage: --authority lease is not available in this release; leave it out or use --authority ordinal
     Usage: --username needs --password-file: podzero logs in with both or with neither
     Environment: cannot read the password file "/nowhere/password" (--password-file): is the Secret mounted there, with that key?: No such file or directory (os error 2)
     Environment: DIR/redis.conf:1: the quotes of this line do not balance: the server would not start with it

@@ -7,17 +7,33 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::redis::{Connection, Login, ServerError};
-use crate::decide::Local;
+use crate::decide::{Local, Silence};
 
 /// A server that loads answers every couple of megabytes; one that runs a long command does not
 /// answer at all for its length. Longer than that is "did not answer".
 const LIMIT: Duration = Duration::from_secs(2);
+
+/// A connection on which an answer did not come in time. The server still reads what was sent on it.
+struct Hung {
+    connection: Connection,
+    fenced: bool,
+}
+
+impl Hung {
+    fn new(connection: Connection) -> Self {
+        Self {
+            connection,
+            fenced: false,
+        }
+    }
+}
 
 /// The local server.
 pub struct LocalServer {
     address: SocketAddr,
     login: Login,
     connection: Option<Connection>,
+    hung: Option<Hung>,
     lost: Arc<Notify>,
     prepared: Option<String>,
 }
@@ -29,6 +45,7 @@ impl LocalServer {
             address,
             login,
             connection: None,
+            hung: None,
             lost,
             prepared: None,
         }
@@ -39,10 +56,18 @@ impl LocalServer {
         match self.info().await {
             Ok(local) => local,
             Err(error) => {
-                self.connection = None;
-                let gone = matches!(error, ServerError::Refused { .. });
+                let silence = if error.is_busy() {
+                    Silence::Busy
+                } else if matches!(error, ServerError::Refused { .. }) {
+                    self.connection = None;
+                    self.hung = None;
+                    Silence::Gone
+                } else {
+                    self.drop_connection(&error);
+                    Silence::Hangs
+                };
                 Local::Unreachable {
-                    gone,
+                    silence,
                     why: error.to_string(),
                 }
             }
@@ -61,6 +86,7 @@ impl LocalServer {
             });
         };
         let info = connection.info().await?;
+        self.hung = None;
         if info.loading {
             return Ok(Local::Loading {
                 run_id: info.run_id,
@@ -75,8 +101,26 @@ impl LocalServer {
     }
 
     /// Drops the connection: the outcome of a command on it is not known.
-    pub fn drop_connection(&mut self) {
-        self.connection = None;
+    pub fn drop_connection(&mut self, why: &ServerError) {
+        let dropped = self.connection.take();
+        if matches!(why, ServerError::Silent { .. }) {
+            self.hung = self.hung.take().or(dropped.map(Hung::new));
+        }
+    }
+
+    /// Fences a server that does not answer: it finds the command when it goes on, before any that is
+    /// sent later. False where there is no connection on which that could be so.
+    pub fn queue_fence(&mut self) -> bool {
+        let Some(hung) = &mut self.hung else {
+            return false;
+        };
+        if !hung.fenced {
+            hung.fenced = true;
+            let mut connection = hung.connection.clone();
+            // Its answer comes, if at all, long after it was waited for.
+            tokio::spawn(async move { connection.fence().await });
+        }
+        true
     }
 
     /// Whether this run of the server has been prepared; remembers it.

@@ -32,7 +32,7 @@ pub enum PeerError {
     #[error("what answers at {0} is no podzero sidecar: {1}")]
     NotPodzero(SocketAddr, String),
     /// It is a sidecar, and has not had its first look yet.
-    #[error("the sidecar at {0} has only just started")]
+    #[error("the sidecar at {0} has only just started, or was paused")]
     Starting(SocketAddr),
     /// A newer release writes a document that this one does not know.
     #[error("the sidecar at {0} writes schema {1}, this release knows {SCHEMA}: update this pod")]

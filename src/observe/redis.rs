@@ -104,6 +104,19 @@ pub enum ServerError {
 }
 
 impl ServerError {
+    /// Whether the server runs a script, and takes no other command meanwhile.
+    pub fn is_busy(&self) -> bool {
+        match self {
+            Self::Answered { cause, .. } => cause.starts_with("BUSY "),
+            Self::Silent { .. }
+            | Self::Broken { .. }
+            | Self::NotRedis { .. }
+            | Self::Info { .. }
+            | Self::Refused { .. }
+            | Self::Login { .. } => false,
+        }
+    }
+
     /// Whether a command that failed so may have been carried out all the same.
     pub fn outcome_is_unknown(&self) -> bool {
         match self {

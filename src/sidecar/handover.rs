@@ -77,7 +77,9 @@ impl Sidecar {
         if long || handover.is_some_and(|h| h.cancelled) {
             return Pace::Steady;
         }
-        if self.urgent_since.is_some() || memory.intent.is_some() || handover.is_some() {
+        // A holder that fell silent is not waited for in each look: the Lease says when it is over.
+        let waits = self.waits_for_lease || self.is_late || self.urgent_since.is_some();
+        if waits || memory.intent.is_some() || handover.is_some() {
             let from = memory.intent.as_ref().and_then(|i| i.armed.as_ref());
             let to = grant.filter(|g| g.handover.is_some()).map(|g| g.target);
             Pace::Handover(from.map(|armed| armed.from).or(to))
@@ -89,14 +91,19 @@ impl Sidecar {
     }
 
     /// The next step of a member that has armed itself in this turn.
-    pub(super) fn armed(&self, decision: &Decision, snapshot: &Snapshot) -> Option<Action> {
+    pub(super) fn armed(&mut self, decision: &Decision, snapshot: &Snapshot) -> Option<Action> {
         let Action::Arm { intent, there } = &decision.action else {
             return None;
         };
         let is_armed = self.memory.intent.as_ref() == Some(intent);
-        is_armed.then(|| Action::TakeOver {
+        let valid = snapshot.started_at + GRANT_VALID;
+        let until = match &mut self.lease {
+            Some(lease) => lease.until()?.min(valid),
+            None => valid,
+        };
+        is_armed.then_some(Action::TakeOver {
             there: *there,
-            deadline: snapshot.started_at + GRANT_VALID,
+            deadline: until,
         })
     }
 
@@ -109,6 +116,17 @@ impl Sidecar {
                 .reasons
                 .iter()
                 .any(|r| matches!(r, Reason::HandingOver { .. }));
+        // A Lease that nobody holds: each look of somebody else's is waited for.
+        let free = |r: &Reason| {
+            matches!(
+                r,
+                Reason::WaitingForMembers(_)
+                    | Reason::BetterCandidate(_)
+                    | Reason::Grants { .. }
+                    | Reason::Granted(_)
+            )
+        };
+        let waits = waits || self.lease.is_some() && decision.reasons.iter().any(free);
         if !waits {
             self.urgent_since = None;
             return false;

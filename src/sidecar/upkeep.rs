@@ -46,6 +46,10 @@ impl Sidecar {
             return true;
         }
         self.offset_written_at = now;
+        if only_offset && !self.file.has_failed() && self.troubles.state_file.is_none() {
+            self.file.save_later(&self.memory);
+            return true;
+        }
         match self.file.save(&self.memory) {
             Ok(()) => {
                 self.troubles.state_file = None;

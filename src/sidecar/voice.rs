@@ -19,10 +19,10 @@ pub(super) struct Voice {
 }
 
 impl Voice {
-    /// Logs a change of what is decided.
-    pub(super) fn say(&mut self, decision: &Decision, reasons: &[ReasonReport], now: Time) {
+    /// Logs a change of what is decided; says whether it is one.
+    pub(super) fn say(&mut self, decision: &Decision, reasons: &[ReasonReport], now: Time) -> bool {
         if !self.is_news(reasons, now) {
-            return;
+            return false;
         }
         let join = |each: fn(&ReasonReport) -> &str, all: &[ReasonReport]| {
             all.iter().map(each).collect::<Vec<_>>().join("; ")
@@ -36,6 +36,7 @@ impl Voice {
         }
         self.said = reasons.to_vec();
         self.said_at = now;
+        true
     }
 
     /// Logs whom the server was pointed at.

@@ -119,7 +119,7 @@ pub(crate) fn figure() -> Result<Figure> {
 }
 
 /// The first three are the set; the rest, if any, are sentinels' pods.
-fn servers(set: &Set) -> &[Member] {
+pub(crate) fn servers(set: &Set) -> &[Member] {
     &set.members()[..3]
 }
 
@@ -155,7 +155,7 @@ fn many(set: &Set, (writers, manner): (usize, &Manner), change: Change) -> Resul
 }
 
 /// The one master, when both others are its linked replicas.
-fn settled(set: &Set) -> Result<usize> {
+pub(crate) fn settled(set: &Set) -> Result<usize> {
     let infos = servers(set)
         .iter()
         .map(Member::info)

@@ -33,8 +33,14 @@ impl Samples {
 
     /// `p50 / p99 / max` in milliseconds.
     pub(crate) fn text(&self) -> String {
+        self.text_in(Duration::from_millis(1))
+    }
+
+    /// The same in another unit.
+    pub(crate) fn text_in(&self, unit: Duration) -> String {
+        let unit = unit.as_secs_f64() * 1000.0;
         [50, 99, 100]
-            .map(|of_hundred| short(self.percentile(of_hundred)))
+            .map(|of_hundred| short(self.percentile(of_hundred) / unit))
             .join(" / ")
     }
 }

@@ -59,7 +59,7 @@ fn settings_that_make_no_sense_are_usage_errors() -> Result<()> {
         ends(
             member,
             &[command],
-            &[("PODZERO_AUTHORITY", "lease")],
+            &[("PODZERO_AUTHORITY", "raft")],
             2,
             "lease",
         )?;
@@ -78,6 +78,23 @@ fn settings_that_make_no_sense_are_usage_errors() -> Result<()> {
             2,
             "30s",
         )?;
+    }
+    Ok(())
+}
+
+/// The Lease's times must leave room for one another, and there must be a way to the API.
+#[test]
+fn a_lease_that_cannot_be_kept_is_refused() -> Result<()> {
+    let set = one()?;
+    for (name, value, code, contains) in [
+        ("PODZERO_LEASE_DURATION", "4500ms", 2, "--lease-duration"),
+        ("PODZERO_RENEW_DEADLINE", "1500ms", 2, "--renew-deadline"),
+        ("PODZERO_LEASE_NAME", "No_Name", 2, "No_Name"),
+        ("PODZERO_KUBECONFIG", "/nowhere/conf", 5, "/nowhere/conf"),
+        ("PODZERO_LOG", "info", 5, "--kubeconfig"),
+    ] {
+        let environment = [("PODZERO_AUTHORITY", "lease"), (name, value)];
+        ends(set.member(0), &["sidecar"], &environment, code, contains)?;
     }
     Ok(())
 }

@@ -6,7 +6,8 @@ use std::process::Stdio;
 use anyhow::{Context as _, Result, ensure};
 use harness::{Manner, Set};
 
-use crate::handover::{full_copies, gentle, writers};
+use crate::cluster::Cluster;
+use crate::handover::{full_copies, gentle, podzero, writers};
 use crate::{is_redis_6, set};
 
 /// What is done to the sidecar, and at which step of whom.
@@ -14,26 +15,37 @@ struct Fault {
     what: &'static str,
     of: usize,
     step: &'static str,
+    may_miss: bool,
 }
 
 /// Waits until a member's sidecar has died, or stopped, at its fault.
 pub(crate) fn fault_has_struck(set: &Set, of: usize) -> Result<()> {
-    set.wait_for("the fault", || {
-        let sidecar = set.member(of).sidecar()?;
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", sidecar.pid()));
-        let state = stat
-            .ok()
-            .and_then(|s| s.rsplit_once(") ").map(|(_, s)| s.to_owned()));
-        let stopped = state.is_some_and(|s| s.starts_with(['T', 'Z']));
-        ensure!(stopped || !sidecar.is_running(), "it goes on");
-        Ok(())
-    })
+    set.wait_for("the fault", || has_struck(set, of))
+}
+
+fn has_struck(set: &Set, of: usize) -> Result<()> {
+    let sidecar = set.member(of).sidecar()?;
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", sidecar.pid()));
+    let state = stat
+        .ok()
+        .and_then(|s| s.rsplit_once(") ").map(|(_, s)| s.to_owned()));
+    let stopped = state.is_some_and(|s| s.starts_with(['T', 'Z']));
+    ensure!(stopped || !sidecar.is_running(), "it goes on");
+    Ok(())
 }
 
 /// Pod-0 hands over to pod-1 with a fault in between. `then` is done while the sidecar is away.
 /// Returns how many full copies were made.
 fn hand_over(fault: &Fault, then: impl FnOnce(&mut Set) -> Result<()>) -> Result<u64> {
-    let mut set = set().env("PODZERO_GRACE", "8s").start()?;
+    hand_over_in(&mut set().env("PODZERO_GRACE", "8s").start()?, fault, then)
+}
+
+/// The same in a set that has been started, with pod-0 as its master.
+fn hand_over_in(
+    set: &mut Set,
+    fault: &Fault,
+    then: impl FnOnce(&mut Set) -> Result<()>,
+) -> Result<u64> {
     let name = format!("{} of redis-{} at {:?}", fault.what, fault.of, fault.step);
     let spec = format!("{}:{}", fault.what, fault.step);
     set.member_mut(fault.of).kill_sidecar()?;
@@ -45,17 +57,29 @@ fn hand_over(fault: &Fault, then: impl FnOnce(&mut Set) -> Result<()>) -> Result
         large: None,
         ..gentle()
     };
-    let (observer, writers) = (set.observe(), writers(&set, 2, &small));
-    let copies = full_copies(&set)?;
-    let caller = set
+    let (observer, writers) = (set.observe(), writers(set, 2, &small));
+    let copies = full_copies(set)?;
+    let mut caller = set
         .member(0)
         .podzero(&["failover", "--to", "redis-1"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    fault_has_struck(&set, fault.of).context(name.clone())?;
-    then(&mut set)?;
-    if fault.what == "kill" {
+    let mut missed = false;
+    set.wait_for("the fault", || {
+        // With the Lease the others may go on without the one that is slow.
+        let ended = caller.try_wait()?.is_some();
+        let struck = has_struck(set, fault.of);
+        missed = fault.may_miss && ended && struck.is_err();
+        if missed { Ok(()) } else { struck }
+    })
+    .context(name.clone())?;
+    if missed {
+        set.member_mut(fault.of).kill_sidecar()?;
+    } else {
+        then(set)?;
+    }
+    if missed || fault.what == "kill" {
         set.member_mut(fault.of).start_sidecar()?;
     } else {
         set.member(fault.of).sidecar()?.resume()?;
@@ -87,7 +111,7 @@ fn hand_over(fault: &Fault, then: impl FnOnce(&mut Set) -> Result<()>) -> Result
         );
     }
     // A server that was started again counts from nothing.
-    Ok(full_copies(&set)?.saturating_sub(copies))
+    Ok(full_copies(set)?.saturating_sub(copies))
 }
 
 /// The same, where nobody needs a full copy.
@@ -113,7 +137,62 @@ fn nothing_else(fault: &Fault) -> Result<()> {
 }
 
 fn at(what: &'static str, of: usize, step: &'static str) -> Fault {
-    Fault { what, of, step }
+    Fault {
+        what,
+        of,
+        step,
+        may_miss: false,
+    }
+}
+
+/// With the Lease: one set for all steps of whoever hands over, or takes over.
+fn at_each_step_with_the_lease(
+    what: &'static str,
+    of: usize,
+    steps: &[&'static str],
+) -> Result<()> {
+    let mut cluster = Cluster::make(|builder| builder.env("PODZERO_GRACE", "40s"))?;
+    cluster.set.start_all()?;
+    for step in steps {
+        if cluster.set.converge()? != 0 {
+            let master = cluster.set.converge()?;
+            let home = ["failover", "--to", "redis-0"];
+            let (code, said) = podzero(&cluster.set, master, &home)?;
+            ensure!(code == 0, "{code}: {said}\n{}", cluster.set.describe());
+            cluster.set.converge()?;
+        }
+        // Longer than the Lease lasts, where the sidecar only stops.
+        let seconds = if what == "stop" { 8 } else { 0 };
+        let fault = Fault {
+            may_miss: true,
+            ..at(what, of, step)
+        };
+        hand_over_in(&mut cluster.set, &fault, |_| {
+            crate::pause(seconds);
+            Ok(())
+        })?;
+    }
+    cluster.had_one_master_an_epoch()
+}
+
+#[test]
+fn with_the_lease_the_sidecar_that_hands_over_dies_at_each_step() -> Result<()> {
+    at_each_step_with_the_lease("kill", 0, &["granted", "counted", "fenced"])
+}
+
+#[test]
+fn with_the_lease_the_sidecar_that_takes_over_dies_at_each_step() -> Result<()> {
+    at_each_step_with_the_lease("kill", 1, &["armed", "promoting", "promoted"])
+}
+
+#[test]
+fn with_the_lease_the_sidecar_that_hands_over_stops_at_each_step() -> Result<()> {
+    at_each_step_with_the_lease("stop", 0, &["granted", "counted", "fenced"])
+}
+
+#[test]
+fn with_the_lease_the_sidecar_that_takes_over_stops_at_each_step() -> Result<()> {
+    at_each_step_with_the_lease("stop", 1, &["armed", "promoting", "promoted"])
 }
 
 #[test]

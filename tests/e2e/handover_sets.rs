@@ -216,15 +216,15 @@ fn two_hooks_at_once() -> Result<()> {
 }
 
 /// Chosen by `PODZERO_TEST_SEED`, to run a failure again.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let set = std::env::var("PODZERO_TEST_SEED").ok();
     set.and_then(|s| s.parse().ok()).unwrap_or(1)
 }
 
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
+    pub(crate) fn roll(&mut self, below: u64) -> u64 {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)

@@ -1,10 +1,13 @@
 //! End-to-end tests: the real binary, real servers, a real DNS server. Each is named after what
 //! happened to people; `core_` marks those that run on every server version.
 
+mod api_proxy;
 mod away;
 mod bad_input;
+mod cluster;
 mod data;
 mod dns;
+mod epochs;
 mod faults;
 mod handover;
 mod handover_callers;
@@ -15,6 +18,12 @@ mod handover_slow;
 mod handover_troubles;
 mod hands;
 mod itself;
+mod kube_proxy;
+mod lease;
+mod lease_api;
+mod lease_faults;
+mod lease_handover;
+mod lease_service;
 mod network;
 mod plain;
 mod start;

@@ -80,6 +80,9 @@ pub fn target(view: &View<'_>, wish: &Wish, not: Option<Ordinal>) -> Result<Ordi
 /// Why a member cannot take the role from us now.
 pub(super) fn unfit(view: &View<'_>, report: &Report) -> Option<String> {
     let link = report.replication.link;
+    if report.authority.kind != view.own.authority.kind {
+        return Some("goes by another --authority".to_owned());
+    }
     if report.terminating {
         return Some("is being stopped".to_owned());
     }
@@ -128,10 +131,11 @@ fn stays_away(view: &View<'_>) -> bool {
     server.is_some_and(|s| away(view) == Some(&s.run_id))
 }
 
-/// Whether the role may go home to pod-0 (authority `ordinal`).
+/// Whether the role may go home to pod-0. With a Lease it has no home.
 pub fn may_go_home(view: &View<'_>) -> bool {
     let pod0 = view.report(Ordinal::ZERO);
-    view.snapshot.me != Ordinal::ZERO
+    view.snapshot.authority.lease().is_none()
+        && view.snapshot.me != Ordinal::ZERO
         && view.own.is_granted_master()
         && !view.snapshot.terminating
         && pod0.is_some_and(|pod0| {

@@ -22,8 +22,12 @@ pub enum Verdict {
 
 /// Whether the server here was promoted from where both had the same, in the run that was told to.
 pub fn is_promoted(intent: &Intent, armed: &Armed, here: &ServerInfo) -> bool {
-    here.role == ServerRole::Master
-        && here.run_id == intent.run_id
+    here.role == ServerRole::Master && was_promoted(intent, armed, here)
+}
+
+/// The same, whatever it is by now.
+pub fn was_promoted(intent: &Intent, armed: &Armed, here: &ServerInfo) -> bool {
+    here.run_id == intent.run_id
         && armed.even.as_ref().is_some_and(|even| {
             here.id2.as_ref() == Some(&even.id) && here.id2_end == Some(even.offset)
         })

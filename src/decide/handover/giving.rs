@@ -1,6 +1,7 @@
 //! The giving side: what the master publishes, and what becomes of it. Pure.
 
 use super::choice::{away, target, unfit};
+use crate::decide::lease::{Known, Sight, give_up, offer, take_back};
 use crate::decide::{Action, Decision, Local, PeerState, Reason, View, Wish, act, wait};
 use crate::observe::info::{ServerInfo, ServerRole};
 use crate::report::{Grant, Handover, Report, Role};
@@ -36,7 +37,10 @@ fn publish(view: &View<'_>, wish: &Wish, server: &ServerInfo, target: Ordinal) -
         from: view.snapshot.me,
         to: target,
     };
-    act(Action::Publish(grant), reason)
+    match view.snapshot.authority.lease() {
+        Some(sight) => offer(view, sight, &grant, reason),
+        None => act(Action::Publish(grant), reason),
+    }
 }
 
 /// A person who sends the role elsewhere wants it to stay away from home, until pod-0 is another;
@@ -88,7 +92,12 @@ pub fn pending(view: &View<'_>, grant: &Grant, handover: &Handover) -> Decision 
     let other = view
         .reports()
         .find(|r| r.role == Role::Master && r.ordinal != view.snapshot.me);
-    if let Some(other) = other.filter(|_| declined || !grant.counts) {
+    // With a Lease the target's own renewal decides, once it was looked at.
+    let open = view.snapshot.authority.lease().is_none_or(|sight| {
+        let says = sight.says().filter(|says| says.epoch == Some(epoch));
+        says.map_or(sight.version().is_some(), |says| !says.renewed)
+    });
+    if let Some(other) = other.filter(|_| open && (declined || !grant.counts)) {
         // Made one by hand: it promises nothing, so that no grant can count beside it.
         let how = format!("{} accepts writes", other.pod);
         if !writable {
@@ -96,10 +105,14 @@ pub fn pending(view: &View<'_>, grant: &Grant, handover: &Handover) -> Decision 
         }
         let epoch = Epoch::after(view.newest_epoch(), view.snapshot.me);
         let run_id = server.run_id.clone();
-        return act(
-            Action::Adopt { epoch, run_id },
-            Reason::GrantEnds { epoch, how },
-        );
+        let reason = Reason::GrantEnds { epoch, how };
+        return match view.snapshot.authority.lease() {
+            Some(sight) => take_back(view, sight, reason),
+            None => act(Action::Adopt { epoch, run_id }, reason),
+        };
+    }
+    if let Some(sight) = view.snapshot.authority.lease() {
+        return in_the_lease(view, sight, server, grant, handover);
     }
     if declined && grant.target == view.snapshot.me {
         return ends("it was not taken back here".to_owned());
@@ -143,6 +156,81 @@ pub fn pending(view: &View<'_>, grant: &Grant, handover: &Handover) -> Decision 
         action: Action::Wait,
         reasons: vec![under_way, Reason::GrantNotSeen { epoch, by }],
     }
+}
+
+/// The same where the grant is the Lease: the target gives it up when it declines, and takes it by
+/// writing it.
+fn in_the_lease(
+    view: &View<'_>,
+    sight: &Sight,
+    server: &ServerInfo,
+    grant: &Grant,
+    handover: &Handover,
+) -> Decision {
+    let epoch = grant.epoch;
+    let writable = server.role == ServerRole::Master;
+    let under_way = Reason::HandingOver {
+        from: view.snapshot.me,
+        to: grant.target,
+    };
+    let now = |grant: Grant| act(Action::Publish(grant), under_way.clone());
+    let given_up = sight
+        .says()
+        .is_some_and(|says| says.holder.is_none() && says.epoch == Some(epoch));
+    if given_up {
+        let wish = view.snapshot.wish.as_ref();
+        let another = wish.and_then(|w| Some((w, target(view, w, Some(grant.target)).ok()?)));
+        if let Some((wish, another)) = another {
+            return publish(view, wish, server, another);
+        }
+        if view.snapshot.terminating && !writable {
+            return wait(Reason::Terminating);
+        }
+        let how = format!("{} does not take it", view.pod(grant.target));
+        return take_back(view, sight, Reason::GrantEnds { epoch, how });
+    }
+    if grant.counts {
+        if gives_up(view, grant) && writable && !handover.cancelled {
+            let cancelled = Handover {
+                cancelled: true,
+                ..handover.clone()
+            };
+            return now(Grant {
+                handover: Some(cancelled),
+                ..grant.clone()
+            });
+        }
+        return wait(under_way);
+    }
+    if sight.failure.is_some() || sight.known == Known::Unread {
+        return wait(under_way);
+    }
+    let Some(says) = sight.says().filter(|says| says.epoch == Some(epoch)) else {
+        let how = "the Lease could not be written".to_owned();
+        return act(Action::Withdraw, Reason::GrantEnds { epoch, how });
+    };
+    if says.renewed {
+        return now(Grant {
+            counts: true,
+            ..grant.clone()
+        });
+    }
+    let target = view.report(grant.target);
+    // Who never saw it must not cost the time that the role has left here.
+    let times = &view.policy.lease;
+    let soon = view.snapshot.started_at + 2 * times.retry;
+    let late = sight.until(times).is_some_and(|until| soon >= until);
+    let unfit = |t: &Report| unfit(view, t).is_some();
+    let over = late || gives_up(view, grant) || target.is_none_or(unfit);
+    if over && view.snapshot.terminating && !writable {
+        // This pod takes nothing any more: whoever is best does.
+        return give_up(sight, says, Reason::Terminating);
+    }
+    if over {
+        let how = format!("{} does not take it", view.pod(grant.target));
+        return take_back(view, sight, Reason::GrantEnds { epoch, how });
+    }
+    wait(under_way)
 }
 
 /// Nobody wants the role to go to this target any more.

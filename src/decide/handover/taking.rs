@@ -1,14 +1,16 @@
 //! The taking side: what the target of a handover does. Pure.
 
 use super::compare::is_promoted;
+use crate::clock::Time;
 use crate::decide::choice::visible_loss;
-use crate::decide::local::would_lose;
+use crate::decide::lease::Known;
+use crate::decide::local::promotion::would_lose;
 use crate::decide::{
     Action, Decision, GRANT_VALID, PeerState, Reason, View, act, answers_for_its_data, wait,
 };
 use crate::observe::info::{ServerInfo, ServerRole};
 use crate::report::{Armed, Grant, Handover, Intent, LinkState, Report, Role};
-use crate::topology::Epoch;
+use crate::topology::{Epoch, Ordinal};
 
 /// A handover to this member counts: it arms itself, or declines.
 pub fn arm(view: &View<'_>, server: &ServerInfo, grant: &Grant, handover: &Handover) -> Decision {
@@ -20,13 +22,18 @@ pub fn arm(view: &View<'_>, server: &ServerInfo, grant: &Grant, handover: &Hando
     if view.memory.unfinished {
         return decline("the data here is between two histories");
     }
-    if handover.cancelled {
+    let granter = view.report(from);
+    let published = granter.and_then(|g| g.authority.grant.as_ref());
+    let published = published.filter(|g| g.epoch == grant.epoch);
+    let published = published.and_then(|g| g.handover.as_ref());
+    if handover.cancelled || published.is_some_and(|h| h.cancelled) {
         return decline("it was called off");
     }
-    let granter = view.report(from);
     let run = granter.and_then(|g| g.server.as_ref()).map(|s| &s.run_id);
     let Some(granter) = granter.filter(|_| run == Some(&handover.run_id)) else {
-        return decline("the server that hands over was started again");
+        return decline(
+            "the server that hands over was started again, or its sidecar does not answer",
+        );
     };
     let target = view
         .snapshot
@@ -45,6 +52,11 @@ pub fn arm(view: &View<'_>, server: &ServerInfo, grant: &Grant, handover: &Hando
     let Some(there) = view.snapshot.peers.get(&from).and_then(|p| p.server) else {
         return decline("the address of the server that hands over is not known");
     };
+    match left(view, grant.epoch) {
+        Left::Until(_) => {}
+        Left::Late => return decline(LATE),
+        Left::Unrenewed => return wait(unrenewed(from, view)),
+    }
     let intent = Intent {
         epoch: grant.epoch,
         run_id: server.run_id.clone(),
@@ -87,8 +99,25 @@ pub fn armed(view: &View<'_>, server: &ServerInfo, intent: &Intent, armed: &Arme
     if view.snapshot.terminating && server.role != ServerRole::Master {
         return decline("this pod is being stopped");
     }
+    let deadline = match left(view, epoch) {
+        Left::Until(deadline) => deadline,
+        Left::Late => return decline(LATE),
+        Left::Unrenewed if server.role == ServerRole::Master || is_overdue(view) => {
+            return decline(LATE);
+        }
+        Left::Unrenewed => return wait(under_way),
+    };
+    let unread = view.snapshot.authority.lease();
+    if unread.is_some_and(|sight| sight.known == Known::Unread) && server.role != ServerRole::Master
+    {
+        // This sidecar was started again a moment ago.
+        return wait(under_way);
+    }
     if is_promoted(intent, armed, server) {
         return act(Action::Confirm, Reason::Granted(epoch));
+    }
+    if server.role != ServerRole::Master && is_overdue(view) {
+        return decline("the server that hands over did not stop in time");
     }
     let run_id = &armed.handover.run_id;
     let peer = view.snapshot.peers.get(&armed.from);
@@ -103,7 +132,7 @@ pub fn armed(view: &View<'_>, server: &ServerInfo, intent: &Intent, armed: &Arme
                 return decline("it was called off");
             }
             if granter.gone && server.role != ServerRole::Master {
-                return without_server(view, server, granter, epoch);
+                return without_server(view, server, granter, epoch, deadline);
             }
             let run = granter.server.as_ref().map(|s| &s.run_id);
             if run.is_some_and(|run| run != run_id) {
@@ -118,18 +147,56 @@ pub fn armed(view: &View<'_>, server: &ServerInfo, intent: &Intent, armed: &Arme
         Some(PeerState::Missing | PeerState::Silent(_)) | None => false,
     };
     match peer.and_then(|p| p.server) {
-        Some(there) if alive => act(
-            Action::TakeOver {
-                there,
-                deadline: view.snapshot.started_at + GRANT_VALID,
-            },
-            under_way,
-        ),
+        Some(there) if alive => act(Action::TakeOver { there, deadline }, under_way),
         // Nobody can say how this server became writable: not knowing counts as the worse.
         Some(_) | None if server.role == ServerRole::Master => {
             act(Action::Fence, Reason::PromotionUnknown(epoch))
         }
         Some(_) | None => wait(under_way),
+    }
+}
+
+const LATE: &str = "the Lease was not renewed in time";
+
+/// With a Lease nobody waits for ever: after its duration it is as one that nobody holds.
+fn is_overdue(view: &View<'_>) -> bool {
+    let lease = view.snapshot.authority.lease();
+    let since = lease.and_then(|sight| sight.epoch_since);
+    let waited = since.map(|since| view.snapshot.started_at.since(since));
+    waited >= Some(view.policy.lease.duration)
+}
+
+/// The time for taking the role.
+enum Left {
+    /// There is some.
+    Until(Time),
+    /// It is over.
+    Late,
+    /// It has not begun: as far as is known, this member has not written the Lease under this epoch.
+    Unrenewed,
+}
+
+fn left(view: &View<'_>, epoch: Epoch) -> Left {
+    let valid = view.snapshot.started_at + GRANT_VALID;
+    let Some(sight) = view.snapshot.authority.lease() else {
+        return Left::Until(valid);
+    };
+    if sight.renewed.is_none_or(|(_, of)| of != epoch) {
+        return Left::Unrenewed;
+    }
+    // A sidecar that was started again keeps the time that it had, also before its first look.
+    let ours = sight.is_ours() || sight.known == Known::Unread;
+    let until = sight.until(&view.policy.lease).filter(|_| ours);
+    match until.filter(|until| view.snapshot.started_at < *until) {
+        Some(until) => Left::Until(valid.min(until)),
+        None => Left::Late,
+    }
+}
+
+fn unrenewed(from: Ordinal, view: &View<'_>) -> Reason {
+    Reason::HandingOver {
+        from,
+        to: view.snapshot.me,
     }
 }
 
@@ -140,6 +207,7 @@ fn without_server(
     server: &ServerInfo,
     granter: &Report,
     epoch: Epoch,
+    deadline: Time,
 ) -> Decision {
     let (ours, theirs) = (&view.own.replication, &granter.replication);
     if theirs.id.is_none() || ours.id != theirs.id || ours.offset < theirs.offset {
@@ -158,7 +226,7 @@ fn without_server(
         Action::Unfence {
             epoch,
             run_id: server.run_id.clone(),
-            deadline: view.snapshot.started_at + GRANT_VALID,
+            deadline,
         },
         Reason::Granted(epoch),
     )

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::decide::Local;
 use crate::decide::fixture::{Member, epoch, id};
+use crate::decide::{Local, Silence};
 use crate::observe::info::ServerRole;
 use crate::report::{Ancestor, Grant, Intent, LinkState};
 use crate::state_file::{Alias, Followed, Memory};
@@ -30,7 +30,7 @@ enum Doing {
     Leads,
     AcceptsWrites,
     Loads,
-    Hangs { gone: bool },
+    Unanswered(Silence),
 }
 
 /// What happened to a state file.
@@ -86,7 +86,7 @@ fn doing() -> impl Strategy<Value = Doing> {
         1 => Just(Doing::Leads),
         1 => Just(Doing::AcceptsWrites),
         1 => Just(Doing::Loads),
-        1 => any::<bool>().prop_map(|gone| Doing::Hangs { gone }),
+        1 => select(vec![Silence::Gone, Silence::Busy, Silence::Hangs]).prop_map(Doing::Unanswered),
     ]
 }
 
@@ -147,7 +147,7 @@ pub(super) fn build(ordinal: u32, past: &Past) -> Member {
     let has_data = member.memory.epoch.is_some();
     member = match past.doing {
         Doing::Leads if has_data => member.master(),
-        Doing::Fenced | Doing::Leads | Doing::Loads | Doing::Hangs { .. } => member,
+        Doing::Fenced | Doing::Leads | Doing::Loads | Doing::Unanswered(_) => member,
         Doing::Follows(of, link) => member.replica_of(of, link),
         Doing::AcceptsWrites => member.server(|s| s.role = ServerRole::Master),
     };
@@ -195,9 +195,9 @@ pub(super) fn build(ordinal: u32, past: &Past) -> Member {
                 run_id: format!("run-{ordinal}"),
             };
         }
-        Doing::Hangs { gone } => {
+        Doing::Unanswered(silence) => {
             member.local = Local::Unreachable {
-                gone,
+                silence,
                 why: "does not answer".to_owned(),
             };
         }

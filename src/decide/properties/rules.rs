@@ -3,7 +3,7 @@
 mod handover;
 
 use super::known::{Known, complete, contains, knows_history, loaded, named};
-use crate::decide::{Action, Decision};
+use crate::decide::{Action, Decision, Local, Silence};
 use crate::observe::info::ServerRole;
 use crate::report::{Grant, Report, Role};
 use crate::topology::{Epoch, Ordinal};
@@ -24,6 +24,9 @@ pub(super) fn check(known: &Known<'_>, decision: &Decision) -> Checked {
     rule(!decision.reasons.is_empty(), "I8: nothing is said")?;
     match &decision.action {
         Action::Wait => Ok(()),
+        Action::Claim(_) | Action::FenceThere { .. } => {
+            Err("the Lease is not the authority here".to_owned())
+        }
         Action::Close(epoch) => handover::close(known, *epoch),
         Action::FenceWhenNear { there, run_id } => handover::stop(known, *there, run_id, true),
         Action::FenceWhenEven { there, run_id } => handover::stop(known, *there, run_id, false),
@@ -72,6 +75,12 @@ pub(super) fn check(known: &Known<'_>, decision: &Decision) -> Checked {
 
 /// A master is fenced for something newer, or for its own unknown promotion, and for nothing else.
 fn fence(known: &Known<'_>) -> Checked {
+    if let Local::Unreachable { silence, .. } = &known.world.snapshot.local {
+        let intent = known.before.intent.as_ref();
+        let unknown = intent.is_some_and(|intent| intent.armed.is_none());
+        let may_go_on = *silence != Silence::Gone;
+        return rule(unknown && may_go_on, "fences what may be a replica");
+    }
     let writable = known.server().role == ServerRole::Master;
     rule(writable, "fences what accepts no writes")?;
     match (known.world.learnt().held, &known.before.intent) {

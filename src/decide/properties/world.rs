@@ -125,6 +125,7 @@ fn wish() -> impl Strategy<Value = (Wish, bool)> {
                 to,
                 tried,
                 stays,
+                since: Time(NOW),
                 patience,
             };
             (wish, of_this)

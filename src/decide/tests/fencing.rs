@@ -5,7 +5,7 @@ use super::*;
 pub(super) fn rows(table: &mut Table) {
     let me = Member {
         local: Local::Unreachable {
-            gone: true,
+            silence: Silence::Gone,
             why: "refused".to_owned(),
         },
         ..Member::empty(1)
@@ -29,6 +29,27 @@ pub(super) fn rows(table: &mut Table) {
         sees(&me, &[]),
         "wait",
         "loading",
+    );
+
+    let me = Member {
+        local: Local::Unreachable {
+            silence: Silence::Hangs,
+            why: "no answer".to_owned(),
+        },
+        ..data(1, 5).memory(|m| {
+            m.intent = Some(Intent {
+                epoch: epoch(2),
+                run_id: "run-1".to_owned(),
+                armed: None,
+            });
+        })
+    };
+    table.row(
+        "one that hangs over a promotion is fenced for when it goes on (I1)",
+        &me,
+        sees(&me, &[]),
+        "fence",
+        "promotion_unknown",
     );
 
     let me = master(0);

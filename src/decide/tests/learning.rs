@@ -1,6 +1,7 @@
 //! What restarts, copies and other hands teach.
 
 use super::*;
+use crate::report::{Armed, Even, Handover};
 use crate::state_file::{Followed, Memory};
 
 #[test]
@@ -157,7 +158,7 @@ fn a_newer_epoch_is_promised_only_when_nothing_contradicts_it() {
     );
     let hangs = Member {
         local: Local::Unreachable {
-            gone: false,
+            silence: Silence::Hangs,
             why: "hangs".to_owned(),
         },
         ..Member::with_data(1, 1, 'a', 5).master()
@@ -165,7 +166,7 @@ fn a_newer_epoch_is_promised_only_when_nothing_contradicts_it() {
     assert_eq!(learns(&hangs), Some(epoch(1)));
     let gone = Member {
         local: Local::Unreachable {
-            gone: true,
+            silence: Silence::Gone,
             why: "gone".to_owned(),
         },
         ..hangs
@@ -206,4 +207,57 @@ fn the_status_document() {
         });
     let document = serde_json::to_string_pretty(&member.report()).expect("JSON");
     insta::assert_snapshot!(document);
+}
+
+/// The sidecar was paused just after it had promoted its server, and stopped it again when it went on.
+#[test]
+fn a_promotion_that_was_undone_too_late_has_its_own_history() {
+    let armed = Armed {
+        from: Ordinal(0),
+        handover: Handover {
+            run_id: "run-0".to_owned(),
+            cancelled: false,
+            away_from: None,
+        },
+        even: Some(Even {
+            id: id('a'),
+            offset: 9,
+        }),
+    };
+    for (armed, from, known) in [
+        (None, 'a', true),
+        (None, 'd', false),
+        (Some(armed.clone()), 'a', true),
+        (
+            Some(Armed {
+                even: None,
+                ..armed
+            }),
+            'a',
+            false,
+        ),
+    ] {
+        let me = data(1, 9).memory(|m| {
+            m.intent = Some(Intent {
+                epoch: epoch(2),
+                run_id: "run-1".to_owned(),
+                armed: armed.clone(),
+            });
+        });
+        let fenced = me.clone().server(|s| {
+            s.id = Some(id('b'));
+            s.id2 = Some(id(from));
+            s.id2_end = Some(9);
+            s.offset = 20;
+        });
+        let memory = learn(&fenced.alone(), &me.memory);
+        let position = (memory.epoch, memory.unfinished, memory.offset);
+        let expected = if known {
+            (Some(epoch(2)), false, 20)
+        } else {
+            (Some(epoch(1)), true, 9)
+        };
+        assert_eq!(position, expected, "{armed:?} {from}");
+        assert!(memory.held.is_none(), "the role is not kept");
+    }
 }

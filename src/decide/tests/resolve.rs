@@ -69,7 +69,7 @@ pub(super) fn rows(table: &mut Table) {
     );
     let hangs = Member {
         local: Local::Unreachable {
-            gone: false,
+            silence: Silence::Hangs,
             why: "hangs".to_owned(),
         },
         ..data(1, 5)

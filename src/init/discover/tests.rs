@@ -33,6 +33,7 @@ fn member(ordinal: u32, role: Role, counter: u64, seen: u64) -> Member {
         namespace: "shop".to_owned(),
         service: "redis".to_owned(),
         ordinal: Ordinal(ordinal),
+        addresses: vec![],
         announced: None,
         role,
         empty: false,
@@ -56,6 +57,9 @@ fn member(ordinal: u32, role: Role, counter: u64, seen: u64) -> Member {
             closed: None,
             took_over_from: None,
             away_from: None,
+            lease: None,
+            asks: None,
+            promise: None,
         },
         replication: ReplicationReport {
             id: None,

@@ -79,6 +79,7 @@ impl Run {
             wish: Wish {
                 to,
                 stays: cause == Cause::Failover && to.is_some(),
+                since: now,
                 ..Wish::default()
             },
             begun: now,

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use crate::client::{Conn, Info};
 use crate::http::{self, Answer, Status};
 use crate::process::{Process, tail};
-use crate::sandbox::{DNS, Sandbox};
+use crate::sandbox::{API, DNS, Sandbox};
 use crate::set::{NAME, NAMESPACE, Shared};
 use crate::wait::{SOON, wait_until};
 
@@ -350,6 +350,16 @@ impl Member {
     pub fn cut_from(&self, other: &Self) -> Result<()> {
         self.sandbox.cut(other.addresses())?;
         other.sandbox.cut(self.addresses())
+    }
+
+    /// Packets to the API server vanish.
+    pub fn cut_from_api(&self) -> Result<()> {
+        self.sandbox.cut(&[API])
+    }
+
+    /// Undoes [`Self::cut_from_api`].
+    pub fn heal_with_api(&self) -> Result<()> {
+        self.sandbox.heal(&[API])
     }
 
     /// Undoes [`Self::cut_from`].

@@ -23,6 +23,10 @@ pub const DNS: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(10, 244, 0, 53)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0x244, 0, 0, 0, 0, 0, 0x53)),
 ];
+/// Where an API server is, if a test starts one.
+pub const API: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 244, 0, 80));
+/// Where a Service is, if a test serves one.
+pub const SERVICE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 244, 0, 81));
 /// A hardware address that nobody has: packets to it vanish without a word.
 const NOBODY: &str = "02:00:00:00:00:01";
 
@@ -97,6 +101,9 @@ impl Network {
         for dns in DNS {
             let length = if dns.is_ipv6() { "64 nodad" } else { "16" };
             script += &format!("ip addr add {dns}/{length} dev br0\n");
+        }
+        for own in [API, SERVICE] {
+            script += &format!("ip addr add {own}/16 dev br0\n");
         }
         let holder = Holder::start(&["--net"], &script)?;
         let outside = File::open("/proc/thread-self/ns/net").context("the own namespace")?;

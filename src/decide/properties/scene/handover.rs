@@ -4,9 +4,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::{demote, led_data, newest};
-use crate::decide::Local;
 use crate::decide::fixture::{Member, id, target};
 use crate::decide::properties::past::rarely;
+use crate::decide::{Local, Silence};
 use crate::observe::info::{ServerInfo, ServerRole};
 use crate::report::{self, Armed, Grant, Intent, LinkState, ReplicaReport};
 use crate::state_file::{Memory, Raised};
@@ -197,7 +197,7 @@ pub(super) fn hand_over(handover: &Handover, members: &mut [Member], me: usize) 
     }
     if handover.gone {
         giver.local = Local::Unreachable {
-            gone: true,
+            silence: Silence::Gone,
             why: "is gone".to_owned(),
         };
     }

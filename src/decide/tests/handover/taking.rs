@@ -108,7 +108,7 @@ fn armed_rows(table: &mut Table) {
     );
     let gone = Member {
         local: Local::Unreachable {
-            gone: true,
+            silence: Silence::Gone,
             why: "gone".to_owned(),
         },
         ..fenced.clone()

@@ -3,7 +3,7 @@
 use super::{Cause, Run};
 use crate::clock::Time;
 use crate::decide::handover::own;
-use crate::decide::{Local, PeerState, View};
+use crate::decide::{Local, PeerState, Silence, View};
 use crate::observe::info::ServerRole;
 use crate::publish::Outcome;
 use crate::report::Report;
@@ -21,7 +21,10 @@ impl Run {
             }
             return Some(self.moved(run_id, master, now));
         }
-        if let Local::Unreachable { gone: true, .. } = view.snapshot.local
+        if let Local::Unreachable {
+            silence: Silence::Gone,
+            ..
+        } = view.snapshot.local
             && self.fenced_at.is_none()
         {
             return Some(self.end(

@@ -1,0 +1,174 @@
+//! How much a set asks of the Kubernetes API while nothing happens, by its size: the master alone
+//! writes, and however many members there are, it writes as often.
+
+use std::fs;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use harness::wait::{now, pause};
+use harness::{Member, Set, sandbox, wait_until};
+
+use super::with_service;
+use crate::api_proxy::ApiRequest;
+use crate::stats::short;
+use crate::table::{Figure, Goal, Row, note};
+
+/// So many members, and what their row is called.
+type Size = (u32, &'static str);
+
+/// What is measured; of the sizes in one line the first that this machine can bear.
+const SIZES: [&[Size]; 3] = [
+    &[(3, "3 members: writes")],
+    &[(10, "10 members: writes")],
+    &[
+        (50, "50 members: writes"),
+        (30, "30 members: writes"),
+        (20, "20 members: writes"),
+    ],
+];
+
+/// Many sidecars and servers start on one machine.
+const START: Duration = Duration::from_mins(2);
+/// Between the last one's readiness and the first look.
+const CALM: Duration = Duration::from_secs(10);
+/// Many times the pace of whatever is done at rest.
+const WINDOW: Duration = Duration::from_mins(1);
+/// A holder renews each second. One that comes to it less often has too little of the machine, and
+/// everybody else reads all the time to see whether it is still there.
+const IN_TIME: f64 = 0.9;
+/// What a longer window would not show.
+const NOISE: f64 = 1.1;
+
+/// The harness's own end of each set's network.
+const HARNESS: &str = "02:00:00:00:00:02";
+
+/// Requests per second.
+#[derive(Debug, Clone, Copy)]
+struct Rates {
+    reads: f64,
+    writes: f64,
+    /// The share of this machine's processors that worked meanwhile, for whomever. Where they hardly
+    /// rest, renewals are late, and everybody looks whether the holder is still there.
+    busy: f64,
+}
+
+/// Requests at rest.
+pub(crate) fn figure() -> Result<Figure> {
+    let mut rows = Vec::new();
+    let mut fewest = None;
+    let mut too_many = Vec::new();
+    for sizes in SIZES {
+        let ((members, what), rates) = most_of(sizes, &mut too_many)?;
+        let (smallest, least) = *fewest.get_or_insert((members, rates));
+        let times = f64::from(members) / f64::from(smallest);
+        let row = |what, is: f64, most: f64| Row {
+            what,
+            podzero: short(is),
+            against: format!("machine {:.0} % busy", rates.busy * 100.0),
+            goal: Some(Goal {
+                most: (most * NOISE * 100.0).round() / 100.0,
+                is,
+            }),
+        };
+        // Constant in the number of members, and linear.
+        rows.push(row(what, rates.writes, least.writes));
+        rows.push(row("  reads", rates.reads, least.reads * times));
+    }
+    let mut title = "requests to the API server at rest, each second; writes are to be constant in the\nnumber of members, and reads linear at most".to_owned();
+    for members in too_many {
+        title += &format!("\n({members} members were too many for this machine)");
+    }
+    Ok(Figure { title, rows })
+}
+
+/// The first size with which the set comes to rest. Those with which it does not are put down.
+fn most_of(sizes: &[Size], too_many: &mut Vec<u32>) -> Result<(Size, Rates)> {
+    let mut last = None;
+    for size in sizes {
+        let members = size.0;
+        note(&format!("failover: requests of {members} members at rest"));
+        match at_rest(members).with_context(|| format!("{members} members")) {
+            Ok(rates) => return Ok((*size, rates)),
+            Err(error) => {
+                let why = format!("{error:#}");
+                let why = why.lines().next().unwrap_or_default();
+                note(&format!("failover: too many: {why}"));
+                too_many.push(members);
+                last = Some(error);
+            }
+        }
+    }
+    Err(last.context("no size")?)
+}
+
+fn at_rest(members: u32) -> Result<Rates> {
+    let mut cluster = with_service(members)?;
+    introduce(&cluster.set)?;
+    cluster.set.start_all()?;
+    let master = wait_until("everybody is ready", START, || cluster.set.converge())?;
+    pause(CALM);
+    cluster.proxy()?.take_requests();
+    let (begun, before) = (now(), processors()?);
+    pause(WINDOW);
+    let (requests, length) = (cluster.proxy()?.take_requests(), begun.elapsed());
+    let after = processors()?;
+    let (idle, all) = (after.0 - before.0, after.1 - before.1);
+    let still = cluster.set.converge()?;
+    ensure!(still == master, "redis-{master} led, and now redis-{still}");
+    let (writes, reads): (Vec<_>, Vec<_>) = requests.iter().partition(|r| r.is_write());
+    let each_second = |of: &[&ApiRequest]| of.len() as f64 / length.as_secs_f64();
+    ensure!(
+        each_second(&writes) >= IN_TIME,
+        "renewals are late: {} each second",
+        each_second(&writes)
+    );
+    Ok(Rates {
+        reads: each_second(&reads),
+        writes: each_second(&writes),
+        busy: 1.0 - idle / all,
+    })
+}
+
+/// How long the processors have rested, and how long they have been there.
+fn processors() -> Result<(f64, f64)> {
+    let text = fs::read_to_string("/proc/stat").context("reading /proc/stat")?;
+    let line = text.lines().next().unwrap_or_default();
+    // user nice system idle iowait irq softirq steal; what follows is in these already.
+    let times: Vec<f64> = line
+        .split_whitespace()
+        .skip(1)
+        .take(8)
+        .map(str::parse)
+        .collect::<Result<_, _>>()
+        .context("/proc/stat is not as expected")?;
+    let idle = times.iter().skip(3).take(2).sum();
+    Ok((idle, times.iter().sum()))
+}
+
+/// Tells every pod everybody's hardware address. What is learned goes into one table of the machine,
+/// for all networks together, which overflows at 1024 entries; what is told does not count.
+fn introduce(set: &Set) -> Result<()> {
+    let hardware = |member: &Member| -> Result<(IpAddr, String)> {
+        let shown = member.run("ip", &["-o", "link", "show", "eth0"])?;
+        let mut words = shown.split_whitespace().skip_while(|w| *w != "link/ether");
+        let hardware = words.nth(1).context("eth0 has no hardware address")?;
+        Ok((member.address(), hardware.to_owned()))
+    };
+    let mut all: Vec<_> = set.members().iter().map(hardware).collect::<Result<_>>()?;
+    for own in [sandbox::API, sandbox::DNS[0]] {
+        all.push((own, HARNESS.to_owned()));
+    }
+    for member in set.members() {
+        let others = all
+            .iter()
+            .filter(|(address, _)| *address != member.address());
+        let line = |(address, hardware): &(IpAddr, String)| {
+            format!("neigh replace {address} lladdr {hardware} dev eth0 nud permanent\n")
+        };
+        let file = member.path("neighbours");
+        fs::write(&file, others.map(line).collect::<String>()).context("writing neighbours")?;
+        member.run("ip", &["-batch", &file.to_string_lossy()])?;
+    }
+    Ok(())
+}
