@@ -127,7 +127,9 @@ impl Keeping {
             let mut again = REPAIR;
             if let Some(wanted) = wanted {
                 if let Err(error) = self.lead(&wanted, &mut asked).await {
-                    again = AGAIN;
+                    // What the API server refuses it refuses again.
+                    let refused = matches!(error, ApiError::Refused { .. });
+                    again = if refused { REPAIR } else { AGAIN };
                     self.tell(Leads {
                         failure: Some(error.to_string()),
                         ..Leads::default()

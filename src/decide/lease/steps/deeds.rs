@@ -78,9 +78,7 @@ impl Set {
                 let there = index(*there);
                 let renewed = self.members[me].keeper.renewed.map(|(_, epoch)| epoch);
                 if renewed != Some(intent.epoch) {
-                    // Known: the watch shows the own write before its answer comes, and no time is left
-                    // by what was renewed before.
-                    self.open.push(format!("I2: {me} arms without a renewal"));
+                    self.breaks(&format!("I2: {me} arms without a renewal"));
                 }
                 let memory = &mut self.members[me].memory;
                 if !self.links[me][there] || !self.servers[there].is_up(now) {

@@ -36,17 +36,7 @@ impl Set {
             self.late_since[n] = late.then(|| self.late_since[n].unwrap_or(self.now));
             if self.late_since[n].is_some_and(|since| self.now - since > 3000) {
                 let why = format!("I2: {n} accepts writes past its deadline");
-                // Known: it armed itself without a renewal, and has no deadline now.
-                if self
-                    .open
-                    .iter()
-                    .any(|what| what.contains("without a renewal"))
-                {
-                    self.open.push(why);
-                    self.late_since[n] = Some(self.now);
-                } else {
-                    self.breaks(&why);
-                }
+                self.breaks(&why);
             }
         }
         let known = self.promotions.len();
@@ -74,14 +64,12 @@ impl Set {
             let reachable = self.unhealthy_at[me][*m] + 3000 < self.now;
             *m != me && reachable && theirs.id == mine.id && theirs.offset() > mine.offset()
         });
-        // Known: whoever holds the Lease and was started again in place believes reports of before that.
-        // Known, too: a replica that hangs on a master whose sidecar is away receives more meanwhile.
-        let again = self.epochs.last().is_some_and(|(_, who)| *who == me);
+        // Known: a replica that hangs on a master whose sidecar is away receives more meanwhile.
         let fed = more.is_some_and(|m| match self.servers[m].doing {
             Doing::Follows(from) => self.servers[from].doing == Doing::Master,
             Doing::Master | Doing::Fenced => false,
         });
-        if more.is_some() && (again || fed) {
+        if more.is_some() && fed {
             self.open
                 .push(format!("I3: {me} is promoted again in {epoch}"));
         } else if let Some(m) = more {
