@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::learn::own_report;
+use super::own_report::own_report;
 use super::{Decision, Local, Peer, PeerState, Policy, Snapshot, View, decide};
 use crate::clock::Time;
 use crate::observe::info::{ServerInfo, ServerRole};

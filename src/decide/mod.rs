@@ -15,6 +15,7 @@
 //! | [`handover`] | how the master hands the role to another member, both sides of it |
 //! | [`adopt`] | whether a master that nobody granted becomes one of a new epoch |
 //! | [`local`] | what this member's own server is told |
+//! | [`own_report`] | what this member publishes of itself |
 //! | [`ready`] | whether probes may call this member ready |
 
 mod action;
@@ -26,8 +27,10 @@ pub mod history;
 pub mod learn;
 pub mod lease;
 pub mod local;
+pub mod own_report;
 pub mod ready;
 mod reason;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

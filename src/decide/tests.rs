@@ -17,7 +17,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::fixture::{Member, decided, epoch, id, identity, peer, policy, sees, target};
-use super::learn::{learn, own_report};
+use super::learn::learn;
+use super::own_report::own_report;
 use super::ready::{ReadyMemory, conditions};
 use super::{Action, Decision, Local, PeerState, Policy, Silence, Snapshot, View};
 use crate::clock::Time;

@@ -5,8 +5,9 @@ use crate::authority::lease::Says;
 use crate::decide::adopt::adoptable;
 use crate::decide::choice::{choose, feeds, visible_loss_but};
 use crate::decide::history::{Relation, relation};
+use crate::decide::waiting::{Waiting, has_the_newest, wait_for_members};
 use crate::decide::{
-    Decision, Local, PeerState, Reason, View, answers_for_its_data, grant, ordinal_of, wait,
+    Decision, Local, PeerState, Reason, View, answers_for_its_data, ordinal_of, wait,
 };
 use crate::observe::info::{ServerInfo, ServerRole};
 use crate::report::{LinkState, Report, Role};
@@ -200,7 +201,7 @@ fn candidate(view: &View<'_>, sight: &Sight, used: Option<Epoch>) -> Result<Taki
     }
     recorded(sight)?;
     beside_masters(view, server)?;
-    let left_out = grant::wait_for_members(view, &waited_for(view, sight))?;
+    let left_out = wait_for_members(view, &waited_for(view, sight))?;
     has_seen_it(view, sight)?;
     let (target, mut why) = choose(view)?;
     let chosen = view.report(target);
@@ -211,7 +212,7 @@ fn candidate(view: &View<'_>, sight: &Sight, used: Option<Epoch>) -> Result<Taki
             "{loss}; bring it back, or decide with: podzero resolve --keep POD"
         )));
     }
-    grant::has_the_newest(view, chosen, &left_out)?;
+    has_the_newest(view, chosen, &left_out)?;
     if target != view.snapshot.me && !in_its_place(view, sight, chosen) {
         return Err(Reason::BetterCandidate(target));
     }
@@ -263,7 +264,7 @@ fn beside_masters(view: &View<'_>, server: &ServerInfo) -> Result<(), Reason> {
 
 /// Whom to wait for, and how long. In a set that had a master a moment ago nobody is waited for longer
 /// than for the master itself; in one that starts from nothing the pods come one after the other.
-fn waited_for(view: &View<'_>, sight: &Sight) -> grant::Waiting {
+fn waited_for(view: &View<'_>, sight: &Sight) -> Waiting {
     let recorded = sight.says().map(|says| says.members.iter());
     let recorded: Vec<Ordinal> = recorded
         .into_iter()
@@ -272,7 +273,7 @@ fn waited_for(view: &View<'_>, sight: &Sight) -> grant::Waiting {
         .collect();
     let holder = sight.says().and_then(|says| says.holder.as_ref());
     let holder = holder.and_then(|holder| ordinal_of(&holder.pod));
-    grant::Waiting {
+    Waiting {
         limit: if view.snapshot.had_master {
             view.policy.lease.duration
         } else {

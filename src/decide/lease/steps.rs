@@ -95,7 +95,7 @@ fn a_planned_handover_ends_well() {
     let done = run(10, Faults::WISHES, 60, 10);
     for set in &done {
         let known = !set.open.is_empty();
-        assert!(set.unfenced == 1 || known, "seed {}", set.seed);
+        assert!(set.taken == 1 || known, "seed {}", set.seed);
     }
     let handed: u32 = done.iter().map(|s| s.handed_over).sum();
     assert!(handed > 10, "{handed}");

@@ -260,7 +260,7 @@ impl Set {
         self.check_promotion(me, epoch, snapshot);
         let id = self.fresh();
         self.servers[me].promote(id);
-        self.unfenced += 1;
+        self.taken += u32::from(self.epochs.last().is_none_or(|(_, last)| *last != me));
         self.epochs.push((epoch, me));
         self.tell(&format!("{me} is un-fenced in {epoch}"));
     }

@@ -8,8 +8,8 @@ use super::api::Keeper;
 use crate::authority::lease::Holder;
 use crate::clock::Time;
 use crate::decide::fixture::{announced, identity, target, times};
-use crate::decide::learn::own_report;
 use crate::decide::lease::{Known, Promises, Sight};
+use crate::decide::own_report::own_report;
 use crate::decide::{
     Action, Authority, Local, Peer, PeerState, Snapshot, Wish, answers_for_its_data,
 };

@@ -37,8 +37,8 @@ pub(super) struct Set {
     /// Every epoch in which a role was taken or kept, in order.
     pub(super) epochs: Vec<(Epoch, usize)>,
     pub(super) promotions: Vec<(Epoch, usize)>,
-    /// How often the role was taken otherwise than in a handover.
-    pub(super) unfenced: u32,
+    /// How often the role went to another otherwise than in a handover.
+    pub(super) taken: u32,
     pub(super) handed_over: u32,
     /// What is known to break, and was seen to.
     pub(super) open: Vec<String>,
@@ -74,7 +74,7 @@ impl Set {
             acknowledged: BTreeMap::new(),
             epochs: Vec::new(),
             promotions: Vec::new(),
-            unfenced: 0,
+            taken: 0,
             handed_over: 0,
             open: Vec::new(),
             late_since: [None; SIZE],
