@@ -94,19 +94,8 @@ fn a_lease_that_a_stranger_holds_is_taken_when_it_runs_out() -> Result<()> {
     let cluster = Cluster::start()?;
     let set = &cluster.set;
     let observer = set.observe();
-    cluster.kubectl(
-        &[
-            "patch",
-            "lease",
-            "redis",
-            "-n",
-            "shop",
-            "--type=merge",
-            "-p",
-            r#"{"spec":{"holderIdentity":"somebody-else"}}"#,
-        ],
-        None,
-    )?;
+    let patch = r#"{"spec":{"holderIdentity":"somebody-else"}}"#;
+    cluster.patch("lease/redis", patch)?;
     set.wait_for("the Lease is one of ours again", || {
         ensure!(
             cluster.holder()?.starts_with("redis-"),
@@ -209,16 +198,7 @@ fn an_earlier_pod_of_the_same_name_holds_nothing() -> Result<()> {
     let observer = set.observe();
     let before = set.member(0).status()?.epoch();
     let patch = r#"{"spec":{"holderIdentity":"redis-0_an-earlier-one"}}"#;
-    let lease = [
-        "patch",
-        "lease",
-        "redis",
-        "-n",
-        "shop",
-        "--type=merge",
-        "-p",
-    ];
-    cluster.kubectl(&[lease.as_slice(), &[patch]].concat(), None)?;
+    cluster.patch("lease/redis", patch)?;
     set.wait_for("a pod that is there holds it", || {
         let lease = cluster.lease()?;
         let holder = lease["spec"]["holderIdentity"].as_str().unwrap_or_default();
@@ -244,16 +224,7 @@ fn a_lease_that_a_hand_garbled_is_mended() -> Result<()> {
     let set = &cluster.set;
     let observer = set.observe();
     let patch = r#"{"metadata":{"annotations":{"podzero/epoch":"seven"}}}"#;
-    let lease = [
-        "patch",
-        "lease",
-        "redis",
-        "-n",
-        "shop",
-        "--type=merge",
-        "-p",
-    ];
-    cluster.kubectl(&[lease.as_slice(), &[patch]].concat(), None)?;
+    cluster.patch("lease/redis", patch)?;
     set.wait_for("it is said", || {
         let reasons = set.member(0).status()?.reasons();
         ensure!(

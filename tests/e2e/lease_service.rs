@@ -44,11 +44,7 @@ fn the_masters_service_leads_to_the_master() -> Result<()> {
     ensure!(said.contains("with every write"), "{said}");
     leads_to(&cluster, 2)?;
     let slice = "endpointslices.v1beta1.discovery.k8s.io/redis-master-podzero-ipv4";
-    let patch = r#"{"endpoints":[]}"#;
-    cluster.kubectl(
-        &["patch", slice, "-n", "shop", "--type=merge", "-p", patch],
-        None,
-    )?;
+    cluster.patch(slice, r#"{"endpoints":[]}"#)?;
     leads_to(&cluster, 2)?;
     cluster.kubectl(&["delete", slice, "-n", "shop"], None)?;
     leads_to(&cluster, 2)?;
@@ -156,10 +152,8 @@ fn a_slice_that_is_written_late_changes_nothing() -> Result<()> {
     });
     // The master wants to mend it, and is slow.
     let slice = "endpointslices.v1beta1.discovery.k8s.io/redis-master-podzero-ipv4";
-    let patch = r#"{"endpoints":[]}"#;
-    let words = ["patch", slice, "-n", "shop", "--type=merge", "-p", patch];
     cluster.proxy()?.take_requests();
-    cluster.kubectl(&words, None)?;
+    cluster.patch(slice, r#"{"endpoints":[]}"#)?;
     cluster.set.wait_for("the master mends the slice", || {
         let requests = cluster.proxy()?.take_requests();
         sent(&requests, "/endpointslices/", "endpoints").map(|_| ())
@@ -293,18 +287,7 @@ fn a_set_that_shrinks_forgets_who_is_gone() -> Result<()> {
         ensure!(members == "redis-0,redis-1,redis-2", "{members}");
         Ok(())
     })?;
-    let patch = r#"{"spec":{"replicas":2}}"#;
-    let words = [
-        "patch",
-        "statefulset",
-        "redis",
-        "-n",
-        "shop",
-        "--type=merge",
-        "-p",
-        patch,
-    ];
-    cluster.kubectl(&words, None)?;
+    cluster.patch("statefulset/redis", r#"{"spec":{"replicas":2}}"#)?;
     cluster.set.shrink()?;
     cluster.set.wait_for("it is forgotten", || {
         let members = members(&cluster.lease()?);
