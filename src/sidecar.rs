@@ -27,6 +27,7 @@ use crate::act::{Replication, There, fence};
 use crate::clock::{self, Time};
 use crate::config::SidecarArgs;
 use crate::decide::learn::learn;
+use crate::decide::lease::Sight;
 use crate::decide::own_report::own_report;
 use crate::decide::ready::{ReadyMemory, conditions};
 use crate::decide::{Action, Decision, Local, Policy, Reason, Silence, View, decide};
@@ -306,8 +307,13 @@ impl Sidecar {
             lease.promise(&view);
             lease.lead(&view);
         }
-        let held = |r: &Reason| matches!(r, Reason::LeaseHeld { .. });
-        self.waits_for_lease = decision.reasons.iter().any(held);
+        // Between the writing of the Lease and the promotion nothing is waited for either.
+        let takes = |sight: &Sight| sight.writing || sight.is_ours();
+        let takes = snapshot.authority.lease().is_some_and(takes);
+        let waits = |r: &Reason| {
+            matches!(r, Reason::LeaseHeld { .. }) || takes && matches!(r, Reason::NoMaster { .. })
+        };
+        self.waits_for_lease = decision.reasons.iter().any(waits);
         self.declined_at.extend(just_declined(&view, &decision));
         if !remembered && !forgetful(&decision.action) {
             decision.action = Action::Wait;
