@@ -1,13 +1,15 @@
-//! What a sidecar costs while nothing happens, beside redis-sentinel: a settled set of three, watched
-//! by three sidecars and by three sentinels at the same time, each sentinel in a pod of its own.
+//! What a sidecar costs while nothing happens: with the Lease of a real API server; and beside
+//! redis-sentinel: a settled set of three, watched by three sidecars and by three sentinels at the same
+//! time, each sentinel in a pod of its own.
 
 use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use harness::Process;
 use harness::wait::{now, pause};
+use harness::{Member, Process, Set};
 
+use crate::cluster::Cluster;
 use crate::sentinel::watched;
 use crate::stats::short;
 use crate::table::{Figure, Goal, Row, note};
@@ -26,50 +28,77 @@ struct Cost {
     processor: f64,
 }
 
-/// Sidecars at idle.
+/// Sidecars at idle, with either authority.
 pub(crate) fn figure() -> Result<Figure> {
+    let cluster = Cluster::start()?;
+    let lease = cost("with the Lease", &sidecars(&cluster.set)?)?;
+    cluster.set.converge()?;
+    drop(cluster);
     let set = watched()?;
-    let sidecars: Vec<_> = (0..3)
-        .map(|o| set.member(o).sidecar())
-        .collect::<Result<_>>()?;
-    let sentinels: Vec<_> = (3..6)
-        .map(|o| set.member(o).server())
-        .collect::<Result<_>>()?;
-    pause(CALM);
-    note(&format!("idle: looking on for {} s", WINDOW.as_secs()));
-    let before = used(&sidecars, &sentinels)?;
-    let begun = now();
-    pause(WINDOW);
-    let (length, after) = (begun.elapsed(), used(&sidecars, &sentinels)?);
+    let ordinal = sidecars(&set)?;
+    let servers = set.members().iter().skip(3).map(Member::server);
+    let sentinels = servers.collect::<Result<Vec<_>>>()?;
+    // At the same time, on the same set.
+    let (podzero, sentinel) = both("podzero and Sentinel", &ordinal, &sentinels)?;
     set.converge_on(&[0, 1, 2])?;
-    let share = |(before, after): (&Duration, &Duration)| {
-        100.0 * after.saturating_sub(*before).as_secs_f64() / length.as_secs_f64()
-    };
-    let shares: Vec<f64> = before.iter().zip(&after).map(share).collect();
-    let podzero = cost(&sidecars, &shares[..3])?;
-    let sentinel = cost(&sentinels, &shares[3..])?;
-    let row = |what, of: fn(&Cost) -> f64, most: Option<f64>| Row {
+    let row = |what, ours: &Cost, of: fn(&Cost) -> f64, most: Option<f64>| Row {
         what,
-        podzero: short(of(&podzero)),
+        podzero: short(of(ours)),
         against: short(of(&sentinel)),
-        goal: most.map(|most| Goal {
-            most,
-            is: of(&podzero),
-        }),
+        goal: most.map(|most| Goal { most, is: of(ours) }),
     };
     Ok(Figure {
         title: "sidecar at idle, the dearest of 3, against redis-sentinel's".to_owned(),
         rows: vec![
-            row("resident, MiB", |c| c.resident, Some(8.0)),
-            row("of that its own, MiB", |c| c.anonymous, None),
-            row("% of a core", |c| c.processor, Some(0.2)),
+            row(
+                "the Lease: resident, MiB",
+                &lease,
+                |c| c.resident,
+                Some(8.0),
+            ),
+            row("  of that its own, MiB", &lease, |c| c.anonymous, None),
+            row("  % of a core", &lease, |c| c.processor, Some(0.2)),
+            row(
+                "ordinal: resident, MiB",
+                &podzero,
+                |c| c.resident,
+                Some(8.0),
+            ),
+            row("  of that its own, MiB", &podzero, |c| c.anonymous, None),
+            row("  % of a core", &podzero, |c| c.processor, Some(0.2)),
         ],
     })
 }
 
-fn used(sidecars: &[&Process], sentinels: &[&Process]) -> Result<Vec<Duration>> {
-    let all = sidecars.iter().chain(sentinels);
-    all.map(|process| processor_time(process.pid())).collect()
+fn sidecars(set: &Set) -> Result<Vec<&Process>> {
+    set.members().iter().take(3).map(Member::sidecar).collect()
+}
+
+/// What the dearest of some processes costs.
+fn cost(what: &str, processes: &[&Process]) -> Result<Cost> {
+    both(what, processes, &[]).map(|(cost, _)| cost)
+}
+
+/// The same of two groups, at the same time.
+fn both(what: &str, ours: &[&Process], theirs: &[&Process]) -> Result<(Cost, Cost)> {
+    pause(CALM);
+    note(&format!(
+        "idle: {what}, looking on for {} s",
+        WINDOW.as_secs()
+    ));
+    let used = || -> Result<Vec<Duration>> {
+        let all = ours.iter().chain(theirs);
+        all.map(|process| processor_time(process.pid())).collect()
+    };
+    let (before, begun) = (used()?, now());
+    pause(WINDOW);
+    let (length, after) = (begun.elapsed(), used()?);
+    let share = |(before, after): (&Duration, &Duration)| {
+        100.0 * after.saturating_sub(*before).as_secs_f64() / length.as_secs_f64()
+    };
+    let shares: Vec<f64> = before.iter().zip(&after).map(share).collect();
+    let (first, second) = shares.split_at(ours.len());
+    Ok((dearest(ours, first)?, dearest(theirs, second)?))
 }
 
 /// The time that a process has spent on a processor, to the nanosecond: the first field of each
@@ -88,7 +117,7 @@ fn processor_time(pid: u32) -> Result<Duration> {
     Ok(sum)
 }
 
-fn cost(processes: &[&Process], shares: &[f64]) -> Result<Cost> {
+fn dearest(processes: &[&Process], shares: &[f64]) -> Result<Cost> {
     let mut dearest = Cost::default();
     for (process, share) in processes.iter().zip(shares) {
         let status = fs::read_to_string(format!("/proc/{}/status", process.pid()))?;
