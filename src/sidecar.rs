@@ -160,13 +160,13 @@ impl Sidecar {
                     return;
                 }
             }
-            let steady = decision.action == Action::Wait
+            let renews = matches!(decision.action, Action::Claim(_));
+            let steady = (decision.action == Action::Wait || renews)
                 && decision
                     .reasons
                     .iter()
                     .all(|r| matches!(r, Reason::Master(_) | Reason::Following(_)));
             let urgent = self.is_urgent(&decision);
-            let renews = matches!(decision.action, Action::Claim(_));
             let pause = if decision.action != Action::Wait && !renews {
                 // What failed is tried again, a little later.
                 if self.troubles.action.is_some() {
@@ -175,7 +175,8 @@ impl Sidecar {
                     URGENT
                 }
             } else if steady && told_at.is_none() && self.run.is_none() && !self.asks() {
-                STEADY
+                let renewal = self.lease.as_ref().and_then(LeaseOfSet::renews_in);
+                renewal.map_or(STEADY, |left| left.clamp(UNSETTLED / 10, STEADY))
             } else if urgent {
                 URGENT
             } else {

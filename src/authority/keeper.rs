@@ -49,7 +49,7 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Begins to read and watch. `wake` is told of every change.
+    /// Begins to read and watch. `wake` is told of every change but a renewal, which nobody waits for.
     pub fn start(kubernetes: Kubernetes, name: String, times: Times, wake: Arc<Notify>) -> Self {
         let leases = Leases::new(kubernetes, name);
         let nothing = Seen {
@@ -106,9 +106,10 @@ impl State {
         self.seen.send_modify(|seen| {
             let before = seen.clone();
             change(seen);
-            changed = seen.known != before.known
+            changed = !says_the_same(&seen.known, &before.known)
                 || seen.failure != before.failure
-                || seen.writing != before.writing;
+                || seen.refused != before.refused
+                || seen.renewed.map(|(_, epoch)| epoch) != before.renewed.map(|(_, epoch)| epoch);
         });
         if changed {
             self.wake.notify_one();
@@ -184,6 +185,14 @@ fn known(object: Option<&Object>) -> Known {
             why,
             newer,
         },
+    }
+}
+
+/// Whatever its version is.
+fn says_the_same(one: &Known, other: &Known) -> bool {
+    match (one, other) {
+        (Known::Lease { says: one, .. }, Known::Lease { says: other, .. }) => one == other,
+        (one, other) => one == other,
     }
 }
 
@@ -263,11 +272,17 @@ async fn watch_from(state: &State, leases: &Leases, version: Option<&str>) {
 
 async fn write_all(state: Arc<State>, leases: Leases, mut claims: mpsc::Receiver<Claim>) {
     while let Some(claim) = claims.recv().await {
+        let before = state.seen.borrow().known.clone();
         write(&state, &leases, &claim).await;
         state.change(|seen| {
             seen.writing = false;
             seen.claimed.clear();
         });
+        let seen = state.seen.borrow();
+        let renewed = says_the_same(&seen.known, &before) && seen.refused.is_none();
+        if !renewed || seen.known == before {
+            state.wake.notify_one();
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! what is promised in an outage.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +21,7 @@ const NOTE_NAME: &str = "podzero-lease.json";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Note {
     boot: String,
-    sent: std::time::Duration,
+    sent: Duration,
     epoch: Epoch,
 }
 
@@ -83,6 +84,19 @@ impl LeaseOfSet {
         let late = |(at, _): (Time, Epoch)| clock::now().since(at) > self.times.retry * 3 / 2;
         self.promises.asks().is_some()
             || self.outside.keeper.is_ours(&self.me) && self.renewed.is_some_and(late)
+    }
+
+    /// Until the Lease is to be renewed, while it is held here.
+    pub(super) fn renews_in(&self) -> Option<Duration> {
+        let seen = self.outside.keeper.seen();
+        let ours = self.outside.keeper.is_ours(&self.me);
+        let at = match seen.renewed {
+            Some((at, _)) if !seen.writing => at,
+            Some(_) | None => clock::now(),
+        };
+        // A moment later: a turn that is too early by less would wait for the next one.
+        let due = at + self.times.retry + Duration::from_millis(2);
+        ours.then(|| due.since(clock::now()))
     }
 
     /// `spec.replicas` of the set, where it is known.
