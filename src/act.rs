@@ -7,7 +7,7 @@ pub use handover::There;
 
 use crate::authority::Keeper;
 use crate::clock;
-use crate::conf::login::replication_user_rules;
+use crate::conf::login::{DEFAULT_USER, replication_user_rules};
 use crate::decide::{Action, Snapshot};
 use crate::observe::local::LocalServer;
 use crate::observe::redis::ServerError;
@@ -46,8 +46,12 @@ pub enum ActError {
 pub struct Replication {
     /// The user.
     pub user: String,
-    /// Its password.
+    /// With which password the local server logs in at its master.
     pub password: String,
+    /// The passwords with which others may log in at the local server.
+    pub accepted: Vec<String>,
+    /// Rules for the default user, where its password is podzero's to set and changes.
+    pub default_user: Vec<String>,
     /// What this member's server announces.
     pub announce: String,
 }
@@ -63,9 +67,14 @@ pub async fn prepare(
     connection
         .acl_set_user(
             &replication.user,
-            &replication_user_rules(&replication.password),
+            &replication_user_rules(&replication.accepted),
         )
         .await?;
+    if !replication.default_user.is_empty() {
+        connection
+            .acl_set_user(DEFAULT_USER, &replication.default_user)
+            .await?;
+    }
     for (name, value) in [
         ("masteruser", replication.user.as_str()),
         ("masterauth", replication.password.as_str()),
@@ -98,28 +107,19 @@ pub async fn act(
             crate::fault::at("fenced");
             Ok(())
         }
-        Action::FenceWhenNear {
-            there: address,
-            run_id,
-        } => {
-            if handover::fence_when_near(*address, run_id, server, there).await? {
+        Action::FenceWhenNear { there: at, run_id } => {
+            if handover::fence_when_near(*at, run_id, server, there).await? {
                 crate::fault::at("fenced");
             }
             Ok(())
         }
-        Action::FenceWhenEven {
-            there: address,
-            run_id,
-        } => {
-            if handover::fence_when_even(*address, run_id, memory, file, server, there).await? {
+        Action::FenceWhenEven { there: at, run_id } => {
+            if handover::fence_when_even(*at, run_id, memory, file, server, there).await? {
                 crate::fault::at("fenced");
             }
             Ok(())
         }
-        Action::FenceThere {
-            there: address,
-            run_id,
-        } => there.fence(*address, run_id).await,
+        Action::FenceThere { there: at, run_id } => there.fence(*at, run_id).await,
         Action::Claim(claim) => {
             let offers = claim.offers.is_some();
             if offers {
@@ -135,17 +135,14 @@ pub async fn act(
             Ok(())
         }
         Action::Lower => handover::lower(memory, file, server).await,
-        Action::Arm {
-            intent,
-            there: address,
-        } => handover::arm(intent, *address, memory, file, there).await,
+        Action::Arm { intent, there: at } => handover::arm(intent, *at, memory, file, there).await,
         Action::Confirm => handover::confirm(snapshot.me, memory, file),
         Action::TakeOver {
-            there: address,
+            there: at,
             deadline,
         } => {
             let me = snapshot.me;
-            handover::take_over(*address, *deadline, me, memory, file, server, there).await
+            handover::take_over(*at, *deadline, me, memory, file, server, there).await
         }
         Action::Unfence {
             epoch,

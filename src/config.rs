@@ -115,6 +115,9 @@ pub struct SetArgs {
     /// A file with the password of that user, which guards the server.
     #[arg(long, env = "PODZERO_PASSWORD_FILE", value_name = "FILE")]
     pub password_file: Option<PathBuf>,
+    /// TLS to the servers.
+    #[command(flatten)]
+    pub tls: TlsArgs,
     /// Who may grant the master role.
     #[arg(
         long,
@@ -153,6 +156,22 @@ pub struct SetArgs {
     /// The HTTP port of peers' sidecars.
     #[arg(skip = 8379_u16)]
     pub peer_http_port: u16,
+}
+
+/// TLS to the servers, and between them.
+#[derive(Debug, Clone, Args)]
+pub struct TlsArgs {
+    /// The certificates (PEM) of the authorities that sign those of the servers. With it, --redis-port
+    /// is the servers' TLS port, for podzero and for replication.
+    #[arg(long, env = "PODZERO_TLS_CA_FILE", value_name = "FILE")]
+    pub tls_ca_file: Option<PathBuf>,
+    /// The certificate (PEM, with its chain) that podzero shows to servers; the server's own too, where
+    /// the base configuration sets none. Valid for the pod's stable name.
+    #[arg(long, env = "PODZERO_TLS_CERT_FILE", value_name = "FILE")]
+    pub tls_cert_file: Option<PathBuf>,
+    /// The key (PEM) of that certificate.
+    #[arg(long, env = "PODZERO_TLS_KEY_FILE", value_name = "FILE")]
+    pub tls_key_file: Option<PathBuf>,
 }
 
 /// `podzero init`.
@@ -232,6 +251,9 @@ pub struct SidecarArgs {
     /// The Lease.
     #[command(flatten)]
     pub lease: LeaseArgs,
+    /// After the password in its file was replaced: how long the one before it is valid too.
+    #[arg(long, env = "PODZERO_PASSWORD_OVERLAP", value_name = "TIME", default_value = "1h", value_parser = time)]
+    pub password_overlap: Duration,
     /// A file with a token: who sends it (`Authorization: Bearer TOKEN`) may call /prestop over TCP.
     /// Without it /prestop is answered on the socket alone.
     #[arg(long, env = "PODZERO_PRESTOP_TOKEN_FILE", value_name = "FILE")]

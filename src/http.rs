@@ -4,7 +4,7 @@
 //! ask neither the server nor a peer.
 
 mod page;
-mod routes;
+pub(crate) mod routes;
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -170,6 +170,21 @@ async fn bind_unix(path: &Path) -> Result<UnixListener, HttpError> {
     Ok(listener)
 }
 
+/// One connection on the pod network, or on the socket.
+pub(crate) async fn serve<S>(stream: S, router: Router)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_LIMIT)
+        .max_headers(64)
+        .max_buf_size(16 * 1024)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    // How a client's connection ends is the client's matter.
+    let _ = tokio::time::timeout(CONNECTION_LIMIT, connection).await;
+}
+
 async fn accept<S>(
     stream: std::io::Result<S>,
     router: &Router,
@@ -190,16 +205,9 @@ async fn accept<S>(
     let Ok(place) = Arc::clone(places).try_acquire_owned() else {
         return;
     };
-    let service = TowerToHyperService::new(router.clone());
+    let router = router.clone();
     tokio::spawn(async move {
-        let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_LIMIT)
-            .max_headers(64)
-            .max_buf_size(16 * 1024)
-            .serve_connection(TokioIo::new(stream), service);
-        // How a client's connection ends is the client's matter.
-        let _ = tokio::time::timeout(CONNECTION_LIMIT, connection).await;
+        serve(stream, router).await;
         drop((place, own_place));
     });
 }

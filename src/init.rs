@@ -51,8 +51,14 @@ pub async fn run(mut args: InitArgs) -> Result<(), Failure> {
     } else {
         Follow::Fence
     };
-    overrides::check(set.base_conf.as_deref(), &base, &set.data_dir, &first)
-        .or_exit(Exit::Usage)?;
+    overrides::check(
+        set.base_conf.as_deref(),
+        &base,
+        &set.data_dir,
+        &set.tls,
+        &first,
+    )
+    .or_exit(Exit::Usage)?;
     checks::data_dir(&set.data_dir).or_exit(Exit::Environment)?;
     checks::conf_dir(&set.conf).or_exit(Exit::Environment)?;
     disk::refuse_aof_trap(&set.data_dir, &base).or_exit(Exit::RefusedForData)?;

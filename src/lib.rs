@@ -47,8 +47,8 @@
 //! # Reading order
 //!
 //! [`topology`], [`report`], [`state_file`], then [`decide`] with its table of reasons, [`observe`],
-//! [`authority`], [`act`], [`sidecar`]; beside them [`init`] with [`conf`], and the edges: [`config`], [`http`],
-//! [`commands`], [`metrics`], [`log`], [`exit`].
+//! [`authority`], [`act`], [`sidecar`]; beside them [`init`] with [`conf`], and the edges: [`config`],
+//! [`secret`] and [`login`], [`http`], [`commands`], [`metrics`], [`log`], [`exit`].
 
 pub mod act;
 pub mod authority;
@@ -62,6 +62,7 @@ pub mod fault;
 pub mod http;
 pub mod init;
 pub mod log;
+pub mod login;
 pub mod metrics;
 pub mod observe;
 pub mod pod;

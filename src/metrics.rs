@@ -37,6 +37,8 @@ pub struct Metrics {
     pub lost_tail: Counter<u64, AtomicU64>,
     /// Handovers that ended, by how.
     handovers: Family<Labels, Counter<u64, AtomicU64>>,
+    /// Until when certificates are valid, in seconds since 1970.
+    certificates: Family<Labels, Unsigned>,
     /// State files that could not be written.
     pub state_file_errors: Counter<u64, AtomicU64>,
     /// Turns of the loop.
@@ -61,6 +63,7 @@ impl Default for Metrics {
             action_errors: Family::default(),
             lost_tail: Counter::default(),
             handovers: Family::default(),
+            certificates: Family::default(),
             state_file_errors: Counter::default(),
             turns: Counter::default(),
         };
@@ -120,6 +123,11 @@ impl Default for Metrics {
             "lost_tail_bytes",
             "Bytes of writes given up to follow a newer history",
             metrics.lost_tail.clone(),
+        );
+        registry.register(
+            "certificate_expiry_timestamp_seconds",
+            "When a certificate ends: of the authority, podzero's own, and the one that the local server shows",
+            metrics.certificates.clone(),
         );
         registry.register(
             "state_file_errors",
@@ -193,6 +201,13 @@ impl Metrics {
             Ok(()) => text,
             Err(error) => format!("# {error}\n"),
         }
+    }
+
+    /// A certificate, and until when it is valid.
+    pub fn certificate(&self, of: &'static str, until: u64) {
+        self.certificates
+            .get_or_create(&vec![("of", of.to_owned())])
+            .set(number(until));
     }
 
     /// A handover ended.

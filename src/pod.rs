@@ -2,10 +2,14 @@
 
 use std::net::IpAddr;
 
-use crate::config::SetArgs;
+use anyhow::anyhow;
+
+use crate::config::{SetArgs, TlsArgs};
+use crate::exit::{Exit, Failure, OrExit as _};
+use crate::login::Login;
 use crate::observe::dns::Dns;
 use crate::observe::host::own_addresses;
-use crate::observe::redis::Login;
+use crate::observe::tls::{Files, Tls};
 use crate::secret::Secret;
 use crate::topology::Identity;
 
@@ -40,9 +44,41 @@ pub async fn addresses(set: &SetArgs, dns: &Dns, identity: &Identity) -> Vec<IpA
 }
 
 /// With what podzero logs in to servers of the set.
-pub fn login(set: &SetArgs, password: Option<&Secret>) -> Login {
-    Login {
-        username: set.username.clone(),
-        password: password.map(|p| p.expose().to_owned()),
+pub fn login(
+    set: &SetArgs,
+    identity: &Identity,
+    password: Option<&Secret>,
+) -> Result<Login, Failure> {
+    let tls = match files(&set.tls)? {
+        Some(files) => Some(Tls::load(files).or_exit(Exit::Environment)?),
+        None => None,
+    };
+    let (username, password) = (set.username.clone(), password.cloned());
+    Ok(Login::new(identity, username, password, tls))
+}
+
+/// Where the certificates are; none without TLS.
+fn files(tls: &TlsArgs) -> Result<Option<Files>, Failure> {
+    let (cert, key) = (&tls.tls_cert_file, &tls.tls_key_file);
+    let own = match (cert, key) {
+        (Some(cert), Some(key)) => Some((cert.clone(), key.clone())),
+        (None, None) => None,
+        (Some(_), None) | (None, Some(_)) => {
+            let error = anyhow!("--tls-cert-file and --tls-key-file belong together: give both");
+            return Err(Failure::new(Exit::Usage, error));
+        }
+    };
+    match &tls.tls_ca_file {
+        Some(ca) => Ok(Some(Files {
+            ca: ca.clone(),
+            own,
+        })),
+        None if own.is_none() => Ok(None),
+        None => Err(Failure::new(
+            Exit::Usage,
+            anyhow!(
+                "--tls-cert-file needs --tls-ca-file: without the authorities' certificates podzero cannot tell a server from a stranger"
+            ),
+        )),
     }
 }

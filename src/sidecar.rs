@@ -5,6 +5,7 @@ mod deeds;
 mod handover;
 mod lease;
 mod look;
+mod secrets;
 mod start;
 mod troubles;
 mod upkeep;
@@ -20,6 +21,7 @@ use self::clients::Demoted;
 use self::deeds::Written;
 use self::handover::{Home, Run, Stopping};
 use self::lease::LeaseOfSet;
+use self::secrets::Secrets;
 use self::troubles::Troubles;
 use self::upkeep::just_declined;
 use self::voice::Voice;
@@ -33,6 +35,7 @@ use crate::decide::ready::{ReadyMemory, conditions};
 use crate::decide::{Action, Decision, Local, Policy, Reason, Silence, View, decide};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::http::Servers;
+use crate::login::Login;
 use crate::metrics::Metrics;
 use crate::observe::local::LocalServer;
 use crate::observe::members::{Ask, Members};
@@ -88,6 +91,8 @@ struct Sidecar {
     server: LocalServer,
     members: Members,
     replication: Replication,
+    secrets: Secrets,
+    login: Login,
     memory: Memory,
     file: StateFile,
     offset_written_at: Time,
@@ -161,11 +166,14 @@ impl Sidecar {
                 }
             }
             let renews = matches!(decision.action, Action::Claim(_));
-            let steady = (decision.action == Action::Wait || renews)
-                && decision
-                    .reasons
-                    .iter()
-                    .all(|r| matches!(r, Reason::Master(_) | Reason::Following(_)));
+            let calm = |r: &Reason| {
+                matches!(
+                    r,
+                    Reason::Master(_) | Reason::Following(_) | Reason::CertificateEnds(_)
+                )
+            };
+            let steady =
+                (decision.action == Action::Wait || renews) && decision.reasons.iter().all(calm);
             let urgent = self.is_urgent(&decision);
             let pause = if decision.action != Action::Wait && !renews {
                 // What failed is tried again, a little later.
@@ -281,6 +289,7 @@ impl Sidecar {
         self.answer_written(&snapshot);
         let learnt = learn(&snapshot, &self.memory);
         let remembered = self.remember(learnt);
+        self.look_at_secrets(&snapshot).await;
         if let Local::Up(server) = &snapshot.local {
             self.prepare(&server.run_id).await;
         }

@@ -4,7 +4,7 @@
 //! of a newer schema or of another pod is "unknown", never an error that stops the pod: the member
 //! then counts as one that never held a history.
 
-mod disk;
+pub(crate) mod disk;
 mod memory;
 
 use std::fs;

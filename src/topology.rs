@@ -18,6 +18,15 @@ impl Ordinal {
     pub const ZERO: Self = Self(0);
 }
 
+/// Where a member's server is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerAt {
+    /// Whose server it is to be.
+    pub ordinal: Ordinal,
+    /// Its address and port.
+    pub address: SocketAddr,
+}
+
 impl fmt::Display for Ordinal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

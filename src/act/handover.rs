@@ -1,18 +1,18 @@
 //! The steps of a handover that wait for the other server. Each wait is bounded: the loop takes a new
 //! snapshot in between, and comes back.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{ActError, hold};
 use crate::clock::{self, Time};
 use crate::decide::handover::{Verdict, is_even, is_near, judge};
+use crate::login::Login;
 use crate::observe::info::{ServerInfo, ServerRole};
 use crate::observe::local::LocalServer;
-use crate::observe::redis::{Connection, Login, ServerError};
+use crate::observe::redis::{Connection, ServerError};
 use crate::report::{Even, Intent};
 use crate::state_file::{Memory, Raised, StateFile};
-use crate::topology::Ordinal;
+use crate::topology::{Ordinal, ServerAt};
 
 /// How long one action may look at two servers before peers are asked again. Well within the validity
 /// of a grant, and longer than the other side needs to look at a peer that does not answer.
@@ -49,34 +49,30 @@ impl There {
     }
 
     /// Connects ahead of time, so that no connecting lies in the gap.
-    pub async fn reach(&mut self, address: SocketAddr) -> Result<(), ActError> {
-        if self
-            .connection
-            .as_ref()
-            .is_none_or(|c| c.address() != address)
-        {
+    pub async fn reach(&mut self, at: ServerAt) -> Result<(), ActError> {
+        if self.connection.as_ref().is_none_or(|c| c.at() != at) {
             self.connection = None;
-            let opened = Connection::open(address, &self.login, LIMIT, None).await;
+            let opened = Connection::open(at, &self.login, LIMIT, None).await;
             self.connection = Some(opened.map_err(ActError::There)?);
         }
         Ok(())
     }
 
     /// A connection that was kept may have been closed over there, together with the clients': one more.
-    async fn info(&mut self, address: SocketAddr) -> Result<ServerInfo, ActError> {
+    async fn info(&mut self, at: ServerAt) -> Result<ServerInfo, ActError> {
         let kept = self.connection.is_some();
-        match self.info_once(address).await {
-            Err(ActError::There(ServerError::Broken { .. })) if kept => {
-                self.info_once(address).await
-            }
+        match self.info_once(at).await {
+            Err(ActError::There(ServerError::Broken { .. })) if kept => self.info_once(at).await,
             info => info,
         }
     }
 
-    async fn info_once(&mut self, address: SocketAddr) -> Result<ServerInfo, ActError> {
-        self.reach(address).await?;
+    async fn info_once(&mut self, at: ServerAt) -> Result<ServerInfo, ActError> {
+        self.reach(at).await?;
         let Some(connection) = &mut self.connection else {
-            return Err(ActError::There(ServerError::Refused { address }));
+            return Err(ActError::There(ServerError::Refused {
+                address: at.address,
+            }));
         };
         let info = connection.info().await;
         if info.is_err() {
@@ -86,17 +82,17 @@ impl There {
     }
 
     /// Makes the server refuse writes, if it still is the run that was decided on.
-    pub(super) async fn fence(
-        &mut self,
-        address: SocketAddr,
-        run_id: &str,
-    ) -> Result<(), ActError> {
-        let info = self.info(address).await?;
+    pub(super) async fn fence(&mut self, at: ServerAt, run_id: &str) -> Result<(), ActError> {
+        let info = self.info(at).await?;
         if info.run_id != run_id {
-            return Err(ActError::There(ServerError::Refused { address }));
+            return Err(ActError::There(ServerError::Refused {
+                address: at.address,
+            }));
         }
         let Some(connection) = &mut self.connection else {
-            return Err(ActError::There(ServerError::Refused { address }));
+            return Err(ActError::There(ServerError::Refused {
+                address: at.address,
+            }));
         };
         let fenced = connection.fence().await;
         if fenced.is_err() {
@@ -124,12 +120,12 @@ async fn here(server: &mut LocalServer) -> Result<ServerInfo, ActError> {
 /// writes. Else declines, so that another member can be tried.
 pub(super) async fn arm(
     intent: &Intent,
-    address: SocketAddr,
+    at: ServerAt,
     memory: &mut Memory,
     file: &mut StateFile,
     there: &mut There,
 ) -> Result<(), ActError> {
-    if let Err(error) = there.info(address).await {
+    if let Err(error) = there.info(at).await {
         memory.closed = memory.closed.max(Some(intent.epoch));
         file.save(memory)?;
         return Err(error);
@@ -157,7 +153,7 @@ pub(super) fn confirm(
 
 /// Looks until the local server has everything that the fenced one has, and promotes it then.
 pub(super) async fn take_over(
-    address: SocketAddr,
+    at: ServerAt,
     deadline: Time,
     me: Ordinal,
     memory: &mut Memory,
@@ -173,7 +169,7 @@ pub(super) async fn take_over(
     };
     let begun = clock::now();
     while clock::now().since(begun) < SLICE {
-        let theirs = there.info(address).await?;
+        let theirs = there.info(at).await?;
         let ours = here(server).await?;
         match judge(&intent, &armed, &theirs, &ours) {
             Verdict::Wait => tokio::time::sleep(PAUSE).await,
@@ -233,14 +229,14 @@ fn done(
 
 /// Fences once a replica is close behind, and says whether that was so. Writes go on until then.
 pub(super) async fn fence_when_near(
-    address: SocketAddr,
+    at: ServerAt,
     run_id: &str,
     server: &mut LocalServer,
     there: &mut There,
 ) -> Result<bool, ActError> {
     let begun = clock::now();
     while clock::now().since(begun) < SLICE {
-        let theirs = there.info(address).await?;
+        let theirs = there.info(at).await?;
         let ours = here(server).await?;
         if ours.role != ServerRole::Master {
             return Ok(false);
@@ -257,14 +253,14 @@ pub(super) async fn fence_when_near(
 /// Stops writes, waits until a replica has everything, and fences then; says whether that was so. When it
 /// takes too long, the handover is called off: writes come back with the next turn.
 pub(super) async fn fence_when_even(
-    address: SocketAddr,
+    at: ServerAt,
     run_id: &str,
     memory: &mut Memory,
     file: &mut StateFile,
     server: &mut LocalServer,
     there: &mut There,
 ) -> Result<bool, ActError> {
-    there.reach(address).await?;
+    there.reach(at).await?;
     if memory.raised.is_none() {
         let connection = server.connection().ok_or(ActError::ConnectionChanged)?;
         let before = connection.config_get(MIN_REPLICAS).await?;
@@ -290,7 +286,7 @@ pub(super) async fn fence_when_even(
         if ours.role != ServerRole::Master {
             return Ok(false);
         }
-        let theirs = there.info(address).await;
+        let theirs = there.info(at).await;
         if theirs.is_ok_and(|theirs| is_even(run_id, &ours, &theirs)) {
             // The setting does not stop PUBLISH, which is in the stream too: a message between this
             // look and the fence would part the two servers. The answer comes after what replicas

@@ -6,15 +6,16 @@
 //! `EndpointSlice`s cannot be had, the Service selects by the role label.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
 use super::kubernetes::{ApiError, Kubernetes, Pods, Services};
-use crate::observe::redis::{Connection, Login};
-use crate::topology::Epoch;
+use crate::login::Login;
+use crate::observe::redis::Connection;
+use crate::topology::{Epoch, PodName, ServerAt};
 
 /// How often it is looked at while this member answers for it.
 const REPAIR: Duration = Duration::from_secs(5);
@@ -192,10 +193,16 @@ impl Keeping {
             answers,
             failure: None,
         };
-        if let (Some(address), Some(run_id)) = (address, &wanted.run_id) {
+        let pod = wanted.pod.parse::<PodName>().ok();
+        if let (Some(address), Some(run_id), Some(pod)) = (address, &wanted.run_id, pod) {
             self.tell(told(false));
+            // Whoever answers there is to be that pod.
+            let at = ServerAt {
+                ordinal: pod.ordinal(),
+                address,
+            };
             tokio::select! {
-                () = answers(address, login, run_id) => {}
+                () = answers(at, login, run_id) => {}
                 // Whoever waits for it decides how long.
                 () = tokio::time::sleep(REPAIR) => return Ok(()),
                 _ = asked.changed() => {
@@ -221,9 +228,9 @@ impl Keeping {
 }
 
 /// Waits until a new connection to an address finds a certain run of a server.
-async fn answers(address: SocketAddr, login: &Login, run_id: &str) {
+async fn answers(at: ServerAt, login: &Login, run_id: &str) {
     loop {
-        if let Ok(mut connection) = Connection::open(address, login, TRY * 50, None).await
+        if let Ok(mut connection) = Connection::open(at, login, TRY * 50, None).await
             && let Ok(info) = connection.info().await
             && info.run_id == run_id
         {

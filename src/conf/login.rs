@@ -8,6 +8,9 @@
 use crate::secret::{Secret, sha256_hex};
 use crate::topology::Identity;
 
+/// The user whom servers have from the start, guarded by `requirepass`.
+pub const DEFAULT_USER: &str = "default";
+
 /// The user and the password with which the set's replicas log in.
 ///
 /// The password is the set's own. A set without one gets a constant: the SHA-256, in hexadecimal
@@ -29,12 +32,12 @@ pub fn replication_login(identity: &Identity, password: Option<&Secret>) -> (Str
 
 /// The rules of that user for `ACL SETUSER`: what replication needs (Redis documentation, "ACL":
 /// `PSYNC`, `REPLCONF`, `PING`) and nothing else. The password goes as its SHA-256, so that no slow
-/// log and no `MONITOR` shows it.
-pub fn replication_user_rules(password: &str) -> Vec<String> {
+/// log and no `MONITOR` shows it. There are several while one replaces another.
+pub fn replication_user_rules(passwords: &[String]) -> Vec<String> {
     ["reset", "on"]
         .into_iter()
         .map(str::to_owned)
-        .chain([format!("#{}", sha256_hex(password))])
+        .chain(passwords.iter().map(|p| format!("#{}", sha256_hex(p))))
         .chain(["-@all", "+psync", "+replconf", "+ping"].map(str::to_owned))
         .collect()
 }
@@ -62,6 +65,6 @@ mod tests {
 
     #[test]
     fn the_user_may_replicate_and_nothing_else() {
-        insta::assert_snapshot!(replication_user_rules("abc").join(" "), @r#"reset on #ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad -@all +psync +replconf +ping"#);
+        insta::assert_snapshot!(replication_user_rules(&["abc".to_owned()]).join(" "), @r#"reset on #ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad -@all +psync +replconf +ping"#);
     }
 }

@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use super::base::{Base, Place, Setting};
-use super::render::{Follow, Wanted, bind, writes_dir};
+use super::render::{Follow, Wanted, bind, plain_port, writes_dir};
+use crate::config::TlsArgs;
 
 /// A base configuration with which podzero cannot run a set.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,11 @@ pub enum Conflict {
         /// What the flag says.
         data_dir: PathBuf,
     },
+    /// A server with a TLS port needs a certificate.
+    #[error(
+        "with --tls-ca-file the servers' port is one with TLS, and the server needs a certificate for it: give --tls-cert-file and --tls-key-file, or set tls-cert-file and tls-key-file in the base configuration"
+    )]
+    NoCertificate,
     /// Redis Cluster has its own replication.
     #[error(
         "{place}: cluster-enabled is yes: podzero runs a master with replicas, not Redis Cluster; take the line out of the base configuration"
@@ -52,8 +58,13 @@ pub fn check(
     base_path: Option<&Path>,
     base: &Base,
     data_dir: &Path,
+    tls: &TlsArgs,
     follow: &Follow,
 ) -> Result<(), Conflict> {
+    let has_certificate = tls.tls_cert_file.is_some() || base.last("tls-cert-file").is_some();
+    if tls.tls_ca_file.is_some() && !has_certificate {
+        return Err(Conflict::NoCertificate);
+    }
     if let Some(path) = base_path.filter(|p| super::glob::is_pattern(&p.to_string_lossy())) {
         return Err(Conflict::Pattern {
             path: path.to_owned(),
@@ -95,7 +106,8 @@ pub fn warnings(wanted: &Wanted<'_>) -> Vec<String> {
     let base = wanted.base;
     let port = wanted.port.to_string();
     let guarded = wanted.requirepass.is_some();
-    let overridden: [(&str, bool, &str); 12] = [
+    let plain = wanted.tls.map_or(wanted.port, |_| plain_port(wanted));
+    let overridden: [(&str, bool, &str); 14] = [
         (
             "replicaof",
             true,
@@ -113,8 +125,18 @@ pub fn warnings(wanted: &Wanted<'_>) -> Vec<String> {
         ),
         (
             "port",
-            base.value_or("port", "") != port,
+            base.value_or("port", "") != plain.to_string(),
             "--redis-port is the port of every member",
+        ),
+        (
+            "tls-port",
+            wanted.tls.is_some() && base.value_or("tls-port", "") != port,
+            "--redis-port is the port of every member",
+        ),
+        (
+            "tls-replication",
+            wanted.tls.is_some() && base.value_or("tls-replication", "yes") != "yes",
+            "the port that members know is one with TLS",
         ),
         (
             "dir",
@@ -224,6 +246,14 @@ mod tests {
         Base::read(&path, dir.path()).expect("read")
     }
 
+    fn no_tls() -> TlsArgs {
+        TlsArgs {
+            tls_ca_file: None,
+            tls_cert_file: None,
+            tls_key_file: None,
+        }
+    }
+
     fn told(text: &str) -> String {
         let base = base(text);
         let listen: [IpAddr; 1] = ["10.0.0.5".parse().expect("an address")];
@@ -238,6 +268,7 @@ mod tests {
             listen: &listen,
             master_user: Some("podzero-shop-redis"),
             master_password: Some("derived"),
+            tls: None,
             has_password: false,
             requirepass: None,
         };
@@ -281,9 +312,9 @@ mod tests {
     fn another_data_directory_and_a_cluster_are_refused() {
         let dir = tempfile::tempdir().expect("a directory");
         let same = base(&format!("dir {}/./\n", dir.path().display()));
-        assert!(check(None, &same, dir.path(), &Follow::Fence).is_ok());
+        assert!(check(None, &same, dir.path(), &no_tls(), &Follow::Fence).is_ok());
         let words = |text: &str, path: Option<&Path>, follow: &Follow| {
-            let error = check(path, &base(text), Path::new("/data"), follow)
+            let error = check(path, &base(text), Path::new("/data"), &no_tls(), follow)
                 .expect_err("refused")
                 .to_string();
             error

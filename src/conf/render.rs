@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::base::Base;
 use super::quote::quote;
-use crate::config::Directive;
+use crate::config::{Directive, TlsArgs};
 use crate::observe::info::{FENCE_HOST, FENCE_PORT};
 use crate::secret::Secret;
 
@@ -59,6 +59,8 @@ pub struct Wanted<'a> {
     pub master_user: Option<&'a str>,
     /// The password that goes with it.
     pub master_password: Option<&'a str>,
+    /// TLS at the server's port; none for a server without.
+    pub tls: Option<&'a TlsArgs>,
     /// podzero has a password with which to log in: the default user's or another one's.
     pub has_password: bool,
     /// The default user's password.
@@ -72,7 +74,17 @@ pub fn render(wanted: &Wanted<'_>) -> String {
     if let Some(path) = wanted.base_path {
         set("include", &quote(&path.to_string_lossy()));
     }
-    set("port", &wanted.port.to_string());
+    match wanted.tls {
+        None => set("port", &wanted.port.to_string()),
+        Some(tls) => {
+            set("port", &plain_port(wanted).to_string());
+            set("tls-port", &wanted.port.to_string());
+            set("tls-replication", "yes");
+            for (name, file) in certificates(wanted.base, tls) {
+                set(name, &quote(&file.to_string_lossy()));
+            }
+        }
+    }
     if writes_dir(wanted.base) {
         set("dir", &quote(&wanted.data_dir.to_string_lossy()));
     }
@@ -109,6 +121,32 @@ pub fn render(wanted: &Wanted<'_>) -> String {
         let _ = writeln!(text, "{line}");
     }
     text
+}
+
+/// Beside TLS: the port without it that the base asks for, or none.
+pub fn plain_port(wanted: &Wanted<'_>) -> u16 {
+    let port = wanted.base.last("port").map(|line| line.value().parse());
+    match port {
+        Some(Ok(port)) if port != wanted.port => port,
+        Some(_) | None => 0,
+    }
+}
+
+/// The server's certificates, as far as the base does not say where they are.
+fn certificates<'a>(base: &Base, tls: &'a TlsArgs) -> Vec<(&'static str, &'a Path)> {
+    let mut lines = Vec::new();
+    if base.last("tls-cert-file").is_none() {
+        let pair = [
+            ("tls-cert-file", &tls.tls_cert_file),
+            ("tls-key-file", &tls.tls_key_file),
+        ];
+        lines.extend(pair.map(|(name, file)| Some((name, file.as_deref()?))));
+    }
+    if base.last("tls-ca-cert-file").is_none() && base.last("tls-ca-cert-dir").is_none() {
+        let ca = tls.tls_ca_file.as_deref();
+        lines.push(ca.map(|file| ("tls-ca-cert-file", file)));
+    }
+    lines.into_iter().flatten().collect()
 }
 
 /// What follows the directive in the fence.

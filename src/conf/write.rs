@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use super::quote::{quote, split};
 use super::render::{HEADER, fence};
 use crate::config::Directive;
 
@@ -74,13 +75,73 @@ pub fn configuration(path: &Path, text: &str) -> Result<bool, WriteError> {
 /// Makes the server of an existing generated configuration start fenced the next time. `Ok(false)`:
 /// it would already.
 pub fn refence(path: &Path) -> Result<bool, WriteError> {
-    let text = fs::read_to_string(path).map_err(failed("read", path))?;
-    if !text.starts_with(HEADER) {
-        return Err(WriteError::NotOurs {
-            path: path.to_owned(),
-        });
-    }
+    let text = ours(path)?;
     configuration(path, &fenced(&text))
+}
+
+/// The passwords that a server is started with, and those before them that are valid for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rotated<'a> {
+    /// The default user's; none where that is not podzero's to set.
+    pub requirepass: Option<&'a str>,
+    /// With which the server logs in at its master.
+    pub masterauth: &'a str,
+    /// The old ones, and until when they are valid, in seconds since 1970.
+    pub old: &'a [(String, u64)],
+}
+
+/// Before a password that is still valid beside its successor, in a comment.
+const OLD: &str = "# valid until";
+
+/// Puts passwords into an existing generated configuration: for the server's next start, and for a
+/// sidecar that is started while an old one is valid. `Ok(false)`: they were there already.
+pub fn passwords(path: &Path, rotated: &Rotated<'_>) -> Result<bool, WriteError> {
+    let text = ours(path)?;
+    configuration(path, &with_passwords(&text, rotated))
+}
+
+fn with_passwords(text: &str, rotated: &Rotated<'_>) -> String {
+    let mut lines: Vec<_> = text
+        .lines()
+        .filter(|line| !line.starts_with(OLD))
+        .map(|line| match (line.split_once(' '), rotated.requirepass) {
+            (Some(("masterauth", _)), _) => format!("masterauth {}", quote(rotated.masterauth)),
+            (Some(("requirepass", _)), Some(password)) => {
+                format!("requirepass {}", quote(password))
+            }
+            (Some(_) | None, _) => line.to_owned(),
+        })
+        .collect();
+    for (password, until) in rotated.old {
+        lines.push(format!("{OLD} {until} {}", quote(password)));
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// With which password the server of a generated configuration logs in at its master, and the old ones
+/// that were valid when it was written. None where there is no such file.
+pub fn known_passwords(path: &Path) -> Option<(String, Vec<(String, u64)>)> {
+    let text = ours(path).ok()?;
+    let value = |line: &str| split(line.as_bytes()).ok()?.into_iter().next_back();
+    let masterauth = text.lines().find(|line| line.starts_with("masterauth "));
+    let old = text.lines().filter_map(|line| {
+        let line = line.strip_prefix(OLD)?.trim_start();
+        let (until, password) = line.split_once(' ')?;
+        Some((value(password)?, until.parse().ok()?))
+    });
+    Some((value(masterauth?)?, old.collect()))
+}
+
+fn ours(path: &Path) -> Result<String, WriteError> {
+    let text = fs::read_to_string(path).map_err(failed("read", path))?;
+    if text.starts_with(HEADER) {
+        Ok(text)
+    } else {
+        Err(WriteError::NotOurs {
+            path: path.to_owned(),
+        })
+    }
 }
 
 /// The text with the fence in the place of its replication line. A password cannot look like one:
@@ -225,5 +286,42 @@ mod tests {
         }
         fs::write(&path, "replicaof a 1\n").expect("written");
         assert!(matches!(refence(&path), Err(WriteError::NotOurs { .. })));
+    }
+
+    #[test]
+    fn passwords_are_replaced_and_read_again() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("redis.conf");
+        let text = format!(
+            "{HEADER}\nreplicaof 127.0.0.1 0\nmasterauth \"a\"\nrequirepass \"a\"\nport 1\n"
+        );
+        fs::write(&path, &text).expect("written");
+        assert_eq!(known_passwords(&path), Some(("a".to_owned(), Vec::new())));
+        let old = [("a".to_owned(), 17), ("\"\\ #'ü".to_owned(), 9)];
+        let rotated = |old| Rotated {
+            requirepass: Some("b \"c\""),
+            masterauth: "a",
+            old,
+        };
+        assert!(passwords(&path, &rotated(&old)).expect("written"));
+        assert!(!passwords(&path, &rotated(&old)).expect("the same"));
+        let known = known_passwords(&path);
+        assert_eq!(known, Some(("a".to_owned(), old.to_vec())));
+        let now = fs::read_to_string(&path).expect("read");
+        assert!(now.contains("requirepass \"b \\\"c\\\"\"\n"), "{now}");
+        assert!(now.contains("port 1\n"), "{now}");
+        // Nothing is left of them when they have ended.
+        let none = Rotated {
+            requirepass: None,
+            ..rotated(&[])
+        };
+        assert!(passwords(&path, &none).expect("written"));
+        let now = fs::read_to_string(&path).expect("read");
+        assert!(
+            !now.contains("valid until") && now.contains("requirepass"),
+            "{now}"
+        );
+        fs::write(&path, "masterauth a\n").expect("written");
+        assert_eq!(known_passwords(&path), None);
     }
 }

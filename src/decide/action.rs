@@ -1,12 +1,10 @@
 //! What a turn ends in: one action, and why.
 
-use std::net::SocketAddr;
-
 use super::Reason;
 use super::lease::Claim;
 use crate::clock::Time;
 use crate::report::{Grant, Intent};
-use crate::topology::{Epoch, Ordinal};
+use crate::topology::{Epoch, Ordinal, ServerAt};
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +54,7 @@ pub enum Action {
     /// fenced server.
     FenceWhenNear {
         /// Where the replica is reached.
-        there: SocketAddr,
+        there: ServerAt,
         /// Its run.
         run_id: String,
     },
@@ -64,14 +62,14 @@ pub enum Action {
     /// feeding their replicas when they are fenced.
     FenceWhenEven {
         /// Where the replica is reached.
-        there: SocketAddr,
+        there: ServerAt,
         /// Its run.
         run_id: String,
     },
     /// Make another member's server refuse writes: its sidecar does not answer, and we hold the grant.
     FenceThere {
         /// Where it is reached.
-        there: SocketAddr,
+        there: ServerAt,
         /// Its run.
         run_id: String,
     },
@@ -82,7 +80,7 @@ pub enum Action {
         /// What is remembered.
         intent: Intent,
         /// Where that server is reached.
-        there: SocketAddr,
+        there: ServerAt,
     },
     /// The promotion that was begun has happened, with everything: the role is held.
     Confirm,
@@ -90,7 +88,7 @@ pub enum Action {
     /// it then.
     TakeOver {
         /// Where the server is reached that hands over.
-        there: SocketAddr,
+        there: ServerAt,
         /// Past this time a new snapshot is needed.
         deadline: Time,
     },

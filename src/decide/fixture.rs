@@ -9,7 +9,7 @@ use crate::clock::Time;
 use crate::observe::info::{ServerInfo, ServerRole};
 use crate::report::{Ancestor, LinkState, Report};
 use crate::state_file::{Held, Memory};
-use crate::topology::{Epoch, Identity, Ordinal, ReplicationId};
+use crate::topology::{Epoch, Identity, Ordinal, ReplicationId, ServerAt};
 
 pub(crate) fn id(letter: char) -> ReplicationId {
     ReplicationId::parse(&letter.to_string().repeat(40)).expect("forty digits")
@@ -210,7 +210,10 @@ pub(crate) fn peer(state: PeerState, ordinal: Ordinal) -> Peer {
         state,
         since: Time(Duration::from_secs(100)),
         target: Some(target(ordinal)),
-        server: Some(std::net::SocketAddr::from(([10, 0, 0, 1], 6379))),
+        server: Some(ServerAt {
+            ordinal,
+            address: ([10, 0, 0, 1], 6379).into(),
+        }),
         verified_run,
         unverified: None,
         demoted: false,

@@ -33,7 +33,6 @@ mod reason;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use action::{Action, Decision};
@@ -44,7 +43,7 @@ use crate::clock::Time;
 use crate::observe::info::ServerInfo;
 use crate::report::{Grant, Report, Role};
 use crate::state_file::Memory;
-use crate::topology::{Epoch, Ordinal, PodName};
+use crate::topology::{Epoch, Ordinal, PodName, ServerAt};
 
 /// How long a counted grant that was just read may be acted on. Long enough for a busy machine,
 /// short enough that nobody has given up on the target meanwhile: peers are waited for minutes.
@@ -103,7 +102,7 @@ pub struct Peer {
     /// Where servers are pointed at to follow it: host and port.
     pub target: Option<(String, u16)>,
     /// Where its server is reached.
-    pub server: Option<SocketAddr>,
+    pub server: Option<ServerAt>,
     /// Its server's run id as read on its own Redis port in this snapshot, if it is a master there.
     pub verified_run: Option<String>,
     /// Why that could not be read.

@@ -109,6 +109,10 @@ pub enum Reason {
     ActionFailed(String),
     /// The replication user could not be made, or the configuration not fenced again.
     NotPrepared(String),
+    /// A password or a certificate was replaced and cannot be used; the one from before goes on.
+    SecretUnread(String),
+    /// A certificate is valid for a short time only, or not any more.
+    CertificateEnds(String),
     /// A grant waits for members to acknowledge it.
     GrantNotSeen {
         /// The grant's epoch.
@@ -236,6 +240,8 @@ codes! {
     Reason::Forgets(_) => "state_file_unwritable",
     Reason::ActionFailed(_) => "action_failed",
     Reason::NotPrepared(_) => "not_prepared",
+    Reason::SecretUnread(_) => "secret_unread",
+    Reason::CertificateEnds(_) => "certificate_ends",
     Reason::GrantNotSeen { .. } => "grant_not_seen",
     Reason::GrantWaits { .. } => "grant_waits",
     Reason::Grants { .. } => "grants",
@@ -273,6 +279,8 @@ impl Reason {
                 | Self::Forgets(_)
                 | Self::ActionFailed(_)
                 | Self::NotPrepared(_)
+                | Self::SecretUnread(_)
+                | Self::CertificateEnds(_)
                 | Self::LeaseUnread(_)
                 | Self::LeaseUnwritten(_)
                 | Self::LeaseLost(_)
@@ -376,7 +384,10 @@ impl Reason {
             Self::Forgets(why) => {
                 format!("{why}; until then this member neither leads nor follows anybody new")
             }
-            Self::ActionFailed(why) | Self::NotPrepared(why) => why.clone(),
+            Self::ActionFailed(why)
+            | Self::NotPrepared(why)
+            | Self::SecretUnread(why)
+            | Self::CertificateEnds(why) => why.clone(),
             Self::NobodyToChoose(why) => format!("no member can be made the master: {why}"),
             Self::GrantNotSeen { epoch, by } => format!(
                 "the grant of epoch {epoch} waits until all who answer have seen it; not yet: {by}"

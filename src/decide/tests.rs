@@ -173,8 +173,14 @@ fn the_table() {
 
 #[test]
 fn every_reason_has_a_row() {
-    // These three are no decisions: the loop adds them.
-    let troubles = ["state_file_unwritable", "action_failed", "not_prepared"];
+    // These are no decisions: the loop adds them.
+    let troubles = [
+        "state_file_unwritable",
+        "action_failed",
+        "not_prepared",
+        "secret_unread",
+        "certificate_ends",
+    ];
     let rows: BTreeSet<_> = table().iter().map(|r| r.code).chain(troubles).collect();
     let codes: BTreeSet<_> = super::reason::CODES.iter().copied().collect();
     assert_eq!(codes.len(), super::reason::CODES.len(), "a code twice");

@@ -46,7 +46,7 @@ fn reading() -> Router<Shared> {
 }
 
 /// What everybody in the pod network may read.
-pub(super) fn pod_network(shared: Shared) -> Router {
+pub(crate) fn pod_network(shared: Shared) -> Router {
     let refuse = any(|| async {
         (
             StatusCode::FORBIDDEN,
@@ -65,7 +65,7 @@ pub(super) fn pod_network(shared: Shared) -> Router {
 }
 
 /// The same, and commands, for the containers of this pod.
-pub(super) fn socket(shared: Shared) -> Router {
+pub(crate) fn socket(shared: Shared) -> Router {
     reading()
         .route("/resolve", post(resolve))
         .route("/prestop", post(prestop))

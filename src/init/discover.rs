@@ -13,12 +13,13 @@ use super::say::{self, Saying};
 use super::watch::{Here, Sight, Watch};
 use crate::clock;
 use crate::decide::history::knows;
+use crate::login::Login;
 use crate::observe::info::ServerRole;
 use crate::observe::peers::fetch_report;
-use crate::observe::redis::{Connection, Login};
+use crate::observe::redis::Connection;
 use crate::report::{Report, Role};
 use crate::state_file::Memory;
-use crate::topology::{Epoch, Ordinal, ReplicationId};
+use crate::topology::{Epoch, Ordinal, ReplicationId, ServerAt};
 
 /// How long one member may take to answer.
 const ANSWER: Duration = Duration::from_secs(1);
@@ -138,7 +139,11 @@ async fn ask(pod: String, here: Here, ports: Ports, address: IpAddr) -> Result<M
         ));
     }
     let proof = if report.is_granted_master() {
-        prove(&report, SocketAddr::new(address, ports.redis), &ports.login).await
+        let at = ServerAt {
+            ordinal: report.ordinal,
+            address: SocketAddr::new(address, ports.redis),
+        };
+        prove(&report, at, &ports.login).await
     } else {
         Ok(())
     };
@@ -146,15 +151,16 @@ async fn ask(pod: String, here: Here, ports: Ports, address: IpAddr) -> Result<M
 }
 
 /// The server itself must be the one that its sidecar means, and a master.
-async fn prove(report: &Report, address: SocketAddr, login: &Login) -> Result<(), String> {
+async fn prove(report: &Report, at: ServerAt, login: &Login) -> Result<(), String> {
     let words = |error| format!("its server: {}", say::one_line(&error));
-    let mut connection = Connection::open(address, login, ANSWER, None)
+    let mut connection = Connection::open(at, login, ANSWER, None)
         .await
         .map_err(words)?;
     let info = connection.info().await.map_err(words)?;
     if report.server.as_ref().map(|s| &s.run_id) != Some(&info.run_id) {
         return Err(format!(
-            "the server at {address} is not the one that its sidecar speaks of: it was restarted just now, or another one answers there"
+            "the server at {} is not the one that its sidecar speaks of: it was restarted just now, or another one answers there",
+            at.address
         ));
     }
     if info.role != ServerRole::Master {

@@ -13,9 +13,10 @@ use super::say::Saying;
 use super::watch::{Here, Watch};
 use crate::clock;
 use crate::exit::{Exit, Failure};
+use crate::login::Login;
 use crate::observe::info::ServerInfo;
-use crate::observe::redis::{Connection, Login, ServerError};
-use crate::topology::Ordinal;
+use crate::observe::redis::{Connection, ServerError};
+use crate::topology::{Ordinal, ServerAt};
 use decide::{Verdict, World, decide};
 
 mod decide;
@@ -83,11 +84,16 @@ pub async fn wait(here: &Here, terms: Terms<'_>) -> Result<Start, Failure> {
     let port = terms.local.port();
     // A server of this pod may run already (a container that is started again); whoever answers with
     // its run id is this pod itself.
-    let local = look(terms.local, &terms.login).await.ok();
+    let own = ServerAt {
+        ordinal: here.identity.pod.ordinal(),
+        address: terms.local,
+    };
+    let local = look(own, &terms.login).await.ok();
     let login = terms.login;
-    let mut watch = Watch::start(here.clone(), terms.replicas, move |_, address| {
+    let mut watch = Watch::start(here.clone(), terms.replicas, move |ordinal, address| {
         let login = login.clone();
-        async move { look(SocketAddr::new(address, port), &login).await }
+        let address = SocketAddr::new(address, port);
+        async move { look(ServerAt { ordinal, address }, &login).await }
     });
     let mut saying = Saying::new(begun);
     let mut found_at = None;
@@ -146,8 +152,8 @@ fn in_vain(exit: Exit, limit: Duration, words: String) -> InVain {
     }
 }
 
-async fn look(address: SocketAddr, login: &Login) -> Result<ServerInfo, ServerError> {
-    Connection::open(address, login, ANSWER, None)
+async fn look(at: ServerAt, login: &Login) -> Result<ServerInfo, ServerError> {
+    Connection::open(at, login, ANSWER, None)
         .await?
         .info()
         .await

@@ -9,18 +9,15 @@ use tracing::info;
 use super::spelled;
 use super::watch::Here;
 use crate::conf::base::Base;
-use crate::conf::login::replication_login;
+use crate::conf::login::{DEFAULT_USER, replication_login};
 use crate::conf::render::{Follow, Wanted};
 use crate::config::SetArgs;
 use crate::exit::{Exit, Failure, OrExit as _};
+use crate::login::Login;
 use crate::observe::dns::Dns;
-use crate::observe::redis::Login;
 use crate::pod;
 use crate::secret::Secret;
 use crate::topology::Ordinal;
-
-/// The user whom servers have from the start, guarded by `requirepass`.
-const DEFAULT_USER: &str = "default";
 
 /// What was found out.
 pub(super) struct Setting {
@@ -67,7 +64,7 @@ impl Setting {
         Ok(Self {
             announce: spelled(set.address_form, announced, &own_name),
             replication: replication_login(&identity, password.as_ref()),
-            login: pod::login(set, password.as_ref()),
+            login: pod::login(set, &identity, password.as_ref())?,
             here: Here { identity, dns, own },
             base,
             password,
@@ -113,6 +110,7 @@ impl Setting {
             listen: &self.listen,
             master_user,
             master_password,
+            tls: self.login.tls().is_some().then_some(&set.tls),
             has_password: self.password.is_some(),
             // With another user, the default one is guarded by the user's own ACL.
             requirepass: self.password.as_ref().filter(|_| user.is_none()),

@@ -15,7 +15,7 @@ use hickory_resolver::config::{
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError as WireError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
-use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::system_conf::parse_resolv_conf;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -288,26 +288,33 @@ impl Server {
             Err(_) | Ok(Err(NetError::Timeout)) => {
                 Answer::Unknown(format!("the DNS server {server} does not answer")).into()
             }
-            Ok(Ok(found)) => {
-                let mut addresses: Vec<_> = found
-                    .answers()
-                    .iter()
-                    .filter_map(|record| address(&record.data))
-                    .collect();
-                addresses.sort_unstable();
-                addresses.dedup();
-                if addresses.is_empty() {
-                    return Answer::NoAddress.into();
-                }
-                // Of a chain of aliases the shortest-lived part counts.
-                let ttl = found.answers().iter().map(|record| record.ttl).min();
-                Told {
-                    answer: Answer::Addresses(addresses),
-                    ttl: Duration::from_secs(ttl.unwrap_or(0).into()),
-                }
-            }
+            Ok(Ok(found)) => told(found.answers()),
             Ok(Err(error)) => no(server, &error).into(),
         }
+    }
+}
+
+/// The same from the message itself, where it can be read.
+#[cfg(feature = "faults")]
+pub(crate) fn parse(message: &[u8]) -> Option<Told> {
+    let message = hickory_resolver::proto::op::Message::from_vec(message).ok()?;
+    Some(told(&message.answers))
+}
+
+/// What the records of an answer say.
+fn told(records: &[Record]) -> Told {
+    let addresses = records.iter().filter_map(|record| address(&record.data));
+    let mut addresses: Vec<_> = addresses.collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    if addresses.is_empty() {
+        return Answer::NoAddress.into();
+    }
+    // Of a chain of aliases the shortest-lived part counts.
+    let ttl = records.iter().map(|record| record.ttl).min();
+    Told {
+        answer: Answer::Addresses(addresses),
+        ttl: Duration::from_secs(ttl.unwrap_or(0).into()),
     }
 }
 

@@ -1,13 +1,14 @@
 //! The local server: one connection that is kept, and what was read over it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::redis::{Connection, Login, ServerError};
+use super::redis::{Connection, ServerError};
 use crate::decide::{Local, Silence};
+use crate::login::Login;
+use crate::topology::ServerAt;
 
 /// A server that loads answers every couple of megabytes; one that runs a long command does not
 /// answer at all for its length. Longer than that is "did not answer".
@@ -30,7 +31,7 @@ impl Hung {
 
 /// The local server.
 pub struct LocalServer {
-    address: SocketAddr,
+    at: ServerAt,
     login: Login,
     connection: Option<Connection>,
     hung: Option<Hung>,
@@ -40,9 +41,9 @@ pub struct LocalServer {
 
 impl LocalServer {
     /// Not connected yet. `lost` is notified when the connection ends.
-    pub fn new(address: SocketAddr, login: Login, lost: Arc<Notify>) -> Self {
+    pub fn new(at: ServerAt, login: Login, lost: Arc<Notify>) -> Self {
         Self {
-            address,
+            at,
             login,
             connection: None,
             hung: None,
@@ -77,12 +78,12 @@ impl LocalServer {
     async fn info(&mut self) -> Result<Local, ServerError> {
         if self.connection.is_none() {
             let lost = Some(Arc::clone(&self.lost));
-            let opened = Connection::open(self.address, &self.login, LIMIT, lost).await?;
+            let opened = Connection::open(self.at, &self.login, LIMIT, lost).await?;
             self.connection = Some(opened);
         }
         let Some(connection) = &mut self.connection else {
             return Err(ServerError::Refused {
-                address: self.address,
+                address: self.at.address,
             });
         };
         let info = connection.info().await?;

@@ -11,12 +11,13 @@ use super::dns::{Answer, Dns, Family};
 use super::info::{ServerInfo, ServerRole};
 use super::names::Name;
 use super::peers::PeerClient;
-use super::redis::{Connection, Login};
+use super::redis::Connection;
 use crate::clock::{self, Time};
 use crate::config::AddressForm;
 use crate::decide::{Peer, PeerState};
+use crate::login::Login;
 use crate::report::Report;
-use crate::topology::{Identity, Ordinal, can_be_a_peer};
+use crate::topology::{Identity, Ordinal, ServerAt, can_be_a_peer};
 
 /// How long a peer's sidecar or server may take. They answer from memory within a millisecond; what
 /// takes this long is asked again in the next turn.
@@ -191,7 +192,7 @@ impl Members {
                     state: asked.state,
                     since,
                     target,
-                    server: asked.address.map(|a| SocketAddr::new(a, ask.redis_port)),
+                    server: asked.address.map(|a| server_at(ask, asked.ordinal, a)),
                     verified_run,
                     unverified,
                     demoted,
@@ -283,7 +284,7 @@ async fn one(
         // Whoever is followed already was verified when it was chosen.
         let here = format!("{}:{}", address.to_canonical(), ask.redis_port);
         if report.is_granted_master() && pointed_at != Some(here.as_str()) {
-            asked.verified = Some(verify(ask, address).await);
+            asked.verified = Some(verify(ask, server_at(ask, ordinal, address)).await);
         }
     } else {
         asked.contact.name.is_doubtful();
@@ -310,7 +311,10 @@ async fn report(
             stranger(ask, ordinal, &report)
                 .map_or_else(|| PeerState::Answered(Box::new(report)), PeerState::Silent)
         }
-        Err(error) => server_only(ask, address, error.to_string(), pace.limit()).await,
+        Err(error) => {
+            let at = server_at(ask, ordinal, address);
+            server_only(ask, at, error.to_string(), pace.limit()).await
+        }
     }
 }
 
@@ -330,31 +334,37 @@ fn stranger(ask: &Ask, ordinal: Ordinal, report: &Report) -> Option<String> {
 }
 
 /// Whether a master answers at the address, by its run id.
-async fn verify(ask: &Ask, address: IpAddr) -> Verified {
-    match server(ask, address, LIMIT).await {
+async fn verify(ask: &Ask, at: ServerAt) -> Verified {
+    match server(ask, at, LIMIT).await {
         Ok(info) if info.role == ServerRole::Master => Verified::Master(info.run_id),
-        Ok(_) => Verified::NoMaster(format!("the server at {address} is no master")),
+        Ok(_) => Verified::NoMaster(format!("the server at {} is no master", at.address.ip())),
         Err(why) => Verified::Unknown(why),
     }
 }
 
-async fn server_only(ask: &Ask, address: IpAddr, why: String, limit: Duration) -> PeerState {
-    server(ask, address, limit).await.map_or_else(
+async fn server_only(ask: &Ask, at: ServerAt, why: String, limit: Duration) -> PeerState {
+    server(ask, at, limit).await.map_or_else(
         |_| PeerState::Silent(why),
         |info| PeerState::ServerOnly(Box::new(info)),
     )
 }
 
+fn server_at(ask: &Ask, ordinal: Ordinal, address: IpAddr) -> ServerAt {
+    ServerAt {
+        ordinal,
+        address: SocketAddr::new(address, ask.redis_port),
+    }
+}
+
 /// What a peer's server says of itself.
-async fn server(ask: &Ask, address: IpAddr, limit: Duration) -> Result<ServerInfo, String> {
-    let server = SocketAddr::new(address, ask.redis_port);
+async fn server(ask: &Ask, at: ServerAt, limit: Duration) -> Result<ServerInfo, String> {
     tokio::time::timeout(limit, async {
-        Connection::open(server, &ask.login, limit, None)
+        Connection::open(at, &ask.login, limit, None)
             .await?
             .info()
             .await
     })
     .await
-    .map_err(|_| format!("{server} did not answer within {limit:?}"))?
+    .map_err(|_| format!("{} did not answer within {limit:?}", at.address))?
     .map_err(|e| e.to_string())
 }

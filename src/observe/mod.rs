@@ -1,5 +1,6 @@
 //! Looking at the world: the server, the peers, DNS. Everything that can fail here is data.
 
+mod bounded;
 pub mod dns;
 pub mod host;
 pub mod info;
@@ -8,3 +9,4 @@ pub mod members;
 pub mod names;
 pub mod peers;
 pub mod redis;
+pub mod tls;

@@ -133,11 +133,12 @@ impl PeerClient {
                 format!("HTTP status {status}"),
             ));
         }
-        read(address, &body)
+        parse(address, &body)
     }
 }
 
-fn read(address: SocketAddr, body: &[u8]) -> Result<Report, PeerError> {
+/// Reads a status document.
+pub(crate) fn parse(address: SocketAddr, body: &[u8]) -> Result<Report, PeerError> {
     #[derive(serde::Deserialize)]
     struct Schema {
         schema: u32,

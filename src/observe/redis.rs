@@ -4,41 +4,30 @@
 //! must know that it goes over the connection on which it was read.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, ProtocolVersion,
-    PushInfo, PushKind, RedisConnectionInfo, RedisError, Value,
+    AsyncConnectionConfig, Cmd, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo,
+    RedisError, RedisResult, Value,
 };
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
+use super::bounded::Bounded;
 use super::info::{FENCE_HOST, FENCE_PORT, InfoError, ServerInfo};
+use super::tls::Certificate;
+use crate::login::Login;
+use crate::secret::Secret;
+use crate::topology::ServerAt;
 
 /// How long a new connection may take. Servers answer within microseconds; a busy one within
 /// seconds, and for such a one the next attempt is as good as this one.
 const CONNECT: Duration = Duration::from_secs(1);
-
-/// With what a server is logged in to.
-#[derive(Clone, Default)]
-pub struct Login {
-    /// The ACL user; none for the default user.
-    pub username: Option<String>,
-    /// Its password.
-    pub password: Option<String>,
-}
-
-impl fmt::Debug for Login {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Login")
-            .field("username", &self.username)
-            .field("password", &self.password.as_ref().map(|_| "<redacted>"))
-            .finish()
-    }
-}
 
 /// Why a server did not do or tell what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -63,6 +52,18 @@ pub enum ServerError {
         /// Who.
         address: SocketAddr,
         /// What the system said.
+        cause: String,
+    },
+    /// Nobody proved to be the server that was meant. Nothing was sent.
+    #[error(
+        "no TLS with {address} as {name}: {cause} (check --tls-ca-file, the names in the server's certificate, and that this port is its tls-port)"
+    )]
+    Tls {
+        /// Where.
+        address: SocketAddr,
+        /// Who was meant.
+        name: String,
+        /// What was wrong.
         cause: String,
     },
     /// The server does not accept the login.
@@ -113,6 +114,7 @@ impl ServerError {
             | Self::NotRedis { .. }
             | Self::Info { .. }
             | Self::Refused { .. }
+            | Self::Tls { .. }
             | Self::Login { .. } => false,
         }
     }
@@ -124,7 +126,10 @@ impl ServerError {
             | Self::Broken { .. }
             | Self::NotRedis { .. }
             | Self::Info { .. } => true,
-            Self::Refused { .. } | Self::Login { .. } | Self::Answered { .. } => false,
+            Self::Refused { .. }
+            | Self::Tls { .. }
+            | Self::Login { .. }
+            | Self::Answered { .. } => false,
         }
     }
 }
@@ -132,38 +137,107 @@ impl ServerError {
 /// One connection to one server.
 #[derive(Clone)]
 pub struct Connection {
-    address: SocketAddr,
+    at: ServerAt,
     limit: Duration,
     inner: MultiplexedConnection,
+    certificate: Option<Certificate>,
+    _driver: Arc<Driver>,
+}
+
+/// What moves the bytes, for as long as somebody has the connection.
+struct Driver(AbortHandle);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Connection {
     /// Connects and logs in. `limit` bounds each later answer. `lost` is notified when the
     /// connection ends.
     pub async fn open(
-        address: SocketAddr,
+        at: ServerAt,
         login: &Login,
         limit: Duration,
         lost: Option<Arc<Notify>>,
     ) -> Result<Self, ServerError> {
+        let passwords = login.passwords();
+        let current = passwords.current.as_ref();
+        let opened = Self::open_with(at, login, current, limit, lost.clone()).await;
+        if !matches!(opened, Err(ServerError::Login { .. })) {
+            return opened;
+        }
+        // A server whose sidecar has not seen the new one yet.
+        for old in &passwords.old {
+            let again = Self::open_with(at, login, Some(old), limit, lost.clone()).await;
+            if again.is_ok() {
+                return again;
+            }
+        }
+        opened
+    }
+
+    async fn open_with(
+        at: ServerAt,
+        login: &Login,
+        password: Option<&Secret>,
+        limit: Duration,
+        lost: Option<Arc<Notify>>,
+    ) -> Result<Self, ServerError> {
+        let address = at.address;
+        let opening = async {
+            let stream = TcpStream::connect(address)
+                .await
+                .map_err(|e| unreached(&e, address))?;
+            // Commands are small, and waited for.
+            let _ = stream.set_nodelay(true);
+            let Some(tls) = login.tls() else {
+                return Self::begin(at, stream, None, login, password, limit, lost).await;
+            };
+            let name = login.server_name(at.ordinal);
+            let (stream, certificate) =
+                tls.connect(stream, &name)
+                    .await
+                    .map_err(|e| ServerError::Tls {
+                        address,
+                        name,
+                        cause: e.to_string(),
+                    })?;
+            Self::begin(at, stream, certificate, login, password, limit, lost).await
+        };
+        let silent = |_| ServerError::Silent {
+            address,
+            limit: CONNECT,
+        };
+        tokio::time::timeout(CONNECT, opening)
+            .await
+            .map_err(silent)?
+    }
+
+    /// Logs in over what has been connected.
+    async fn begin<S>(
+        at: ServerAt,
+        stream: S,
+        certificate: Option<Certificate>,
+        login: &Login,
+        password: Option<&Secret>,
+        limit: Duration,
+        lost: Option<Arc<Notify>>,
+    ) -> Result<Self, ServerError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let mut settings = RedisConnectionInfo::default()
             .set_protocol(ProtocolVersion::RESP3)
             .set_skip_set_lib_name();
-        if let Some(username) = &login.username {
+        if let Some(username) = login.username() {
             settings = settings.set_username(username);
         }
-        if let Some(password) = &login.password {
-            settings = settings.set_password(password);
+        if let Some(password) = password {
+            settings = settings.set_password(password.expose());
         }
-        let fail = |error: &RedisError| explain(error, address, "HELLO", CONNECT);
-        let target = ConnectionAddr::Tcp(address.ip().to_string(), address.port())
-            .into_connection_info()
-            .map_err(|e| fail(&e))?
-            .set_redis_settings(settings);
-        let client = Client::open(target).map_err(|e| fail(&e))?;
-        let mut config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT))
-            .set_response_timeout(Some(limit));
+        let mut config = AsyncConnectionConfig::new().set_response_timeout(Some(limit));
         if let Some(lost) = lost {
             config = config.set_push_sender(move |push: PushInfo| {
                 if push.kind == PushKind::Disconnection {
@@ -172,25 +246,35 @@ impl Connection {
                 Ok::<(), redis::aio::SendError>(())
             });
         }
-        let inner = client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await
-            .map_err(|e| fail(&e))?;
+        let begun: RedisResult<_> =
+            MultiplexedConnection::new_with_config(&settings, Bounded::new(stream), config).await;
+        let (inner, driver) = begun.map_err(|e| {
+            let error = explain(&e, at.address, "HELLO", CONNECT);
+            not_private(error, at, login)
+        })?;
+        let driver = tokio::spawn(driver).abort_handle();
         Ok(Self {
-            address,
+            at,
             limit,
             inner,
+            certificate,
+            _driver: Arc::new(Driver(driver)),
         })
     }
 
-    /// The server's address.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Whose server this is, and where.
+    pub fn at(&self) -> ServerAt {
+        self.at
+    }
+
+    /// The certificate that it showed; none without TLS.
+    pub fn certificate(&self) -> Option<&Certificate> {
+        self.certificate.as_ref()
     }
 
     /// What the server says of itself.
     pub async fn info(&mut self) -> Result<ServerInfo, ServerError> {
-        let address = self.address;
+        let address = self.at.address;
         let text: String = self.ask("INFO", &redis::cmd("INFO")).await?;
         ServerInfo::parse(&text).map_err(|source| ServerError::Info { address, source })
     }
@@ -265,7 +349,37 @@ impl Connection {
         command
             .query_async(&mut self.inner)
             .await
-            .map_err(|e| explain(&e, self.address, name, self.limit))
+            .map_err(|e| explain(&e, self.at.address, name, self.limit))
+    }
+}
+
+fn unreached(error: &std::io::Error, address: SocketAddr) -> ServerError {
+    if error.kind() == std::io::ErrorKind::ConnectionRefused {
+        return ServerError::Refused { address };
+    }
+    ServerError::Broken {
+        address,
+        cause: error.to_string(),
+    }
+}
+
+/// A connection that ends before its first answer: with TLS, a server that wants a certificate says so
+/// only then; without, it may be one that wants TLS.
+fn not_private(error: ServerError, at: ServerAt, login: &Login) -> ServerError {
+    let ServerError::Broken { address, cause } = error else {
+        return error;
+    };
+    if login.tls().is_some() {
+        ServerError::Tls {
+            address,
+            name: login.server_name(at.ordinal),
+            cause: format!("{cause}; does it want a certificate (--tls-cert-file)?"),
+        }
+    } else {
+        ServerError::Broken {
+            address,
+            cause: format!("{cause} (before any answer: is this its tls-port? See --tls-ca-file)"),
+        }
     }
 }
 
@@ -314,5 +428,66 @@ fn explain(
             ServerError::NotRedis { address, cause }
         }
         _ => ServerError::Broken { address, cause },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::topology::{Identity, Ordinal};
+
+    const SHORT: Duration = Duration::from_millis(200);
+
+    /// What comes of a server that answers everything with these bytes, over and over or once.
+    async fn answered(bytes: &'static [u8], for_ever: bool) -> Result<ServerInfo, ServerError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("somebody");
+            let mut heard = [0; 4096];
+            let _ = stream.read(&mut heard).await;
+            while stream.write_all(bytes).await.is_ok() && for_ever {}
+            // Whoever is silent keeps the connection.
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        });
+        let identity = Identity {
+            pod: "redis-1".parse().expect("a pod's name"),
+            uid: None,
+            namespace: "shop".to_owned(),
+            service: "redis".to_owned(),
+            domain: "cluster.local".to_owned(),
+        };
+        let login = Login::new(&identity, None, None, None);
+        let at = ServerAt {
+            ordinal: Ordinal::ZERO,
+            address,
+        };
+        Connection::open(at, &login, SHORT, None)
+            .await?
+            .info()
+            .await
+    }
+
+    #[tokio::test]
+    async fn whatever_answers_is_no_harm() {
+        let long: &[u8] = b"$500000000\r\nxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
+        let nested: &[u8] = b"*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n";
+        for (bytes, for_ever, words) in [
+            (
+                b"HTTP/1.1 400 Bad Request\r\n\r\n".as_slice(),
+                false,
+                "Redis protocol",
+            ),
+            (long, true, "without end"),
+            (nested, true, ""),
+            (b"", false, "did not answer"),
+        ] {
+            let error = answered(bytes, for_ever).await.expect_err("no server");
+            let error = error.to_string();
+            assert!(error.contains(words), "{words}: {error}");
+        }
     }
 }

@@ -11,6 +11,7 @@ use super::Sidecar;
 use super::clients::Demoted;
 use super::handover::Home;
 use super::lease::{LeaseOfSet, Outside, forget_note};
+use super::secrets::Secrets;
 use super::troubles::Troubles;
 use super::voice::Voice;
 use crate::act::{Replication, There};
@@ -25,15 +26,16 @@ use crate::decide::Policy;
 use crate::decide::lease::Times;
 use crate::decide::ready::ReadyMemory;
 use crate::exit::{Exit, Failure, OrExit as _};
+use crate::login::Login;
 use crate::metrics::Metrics;
 use crate::observe::dns::Dns;
 use crate::observe::local::LocalServer;
 use crate::observe::members::{Ask, Members};
-use crate::observe::redis::Login;
 use crate::pod;
 use crate::publish::Turned;
+use crate::secret::{self, Secret};
 use crate::state_file::{Found, Memory, StateFile};
-use crate::topology::Identity;
+use crate::topology::{Identity, ServerAt};
 
 /// Flags that contradict one another are refused at the start.
 fn refuse_contradictions(set: &SetArgs) -> Result<(), Failure> {
@@ -144,22 +146,24 @@ fn remembered(set: &SetArgs, identity: &Identity) -> (StateFile, Memory) {
     (file, memory)
 }
 
+/// The set's password. The token is read whenever it is needed; here only whether it can be.
+fn password(args: &SidecarArgs) -> Result<Option<Secret>, Failure> {
+    let file = args.set.password_file.as_deref();
+    let password = file.map(secret::read).transpose();
+    if let Some(token) = &args.prestop_token_file {
+        secret::read(token)
+            .map_err(|e| anyhow!("the token of --prestop-token-file cannot be used: {e}"))
+            .or_exit(Exit::Environment)?;
+    }
+    password.or_exit(Exit::Environment)
+}
+
 impl Sidecar {
     /// Reads what there is; talks to nobody but DNS.
     pub(super) async fn start(args: &SidecarArgs) -> Result<Self, Failure> {
         let set = &args.set;
         refuse_contradictions(set)?;
-        let password = set
-            .password_file
-            .as_deref()
-            .map(crate::secret::read)
-            .transpose()
-            .or_exit(Exit::Environment)?;
-        if let Some(token) = &args.prestop_token_file {
-            crate::secret::read(token)
-                .map_err(|e| anyhow!("the token of --prestop-token-file cannot be used: {e}"))
-                .or_exit(Exit::Environment)?;
-        }
+        let password = password(args)?;
         let dns = Dns::new(&set.dns_server).or_exit(Exit::Environment)?;
         let (identity, domain_from) = pod::identity(set, &dns);
         let me = identity.pod.ordinal();
@@ -169,21 +173,25 @@ impl Sidecar {
         crate::init::checks::data_dir(&set.data_dir).or_exit(Exit::Environment)?;
         let own = pod::addresses(set, &dns, &identity).await;
         let announce = announced(set, &identity, &own)?;
-        let (user, repl_password) = replication_login(&identity, password.as_ref());
-        let login = pod::login(set, password.as_ref());
+        let (user, mut repl_password) = replication_login(&identity, password.as_ref());
+        let login = pod::login(set, &identity, password.as_ref())?;
+        let secrets = Secrets::new(args, &login, &mut repl_password);
         let (file, memory) = remembered(set, &identity);
         tracing::info!(
             pod = %identity.pod, namespace = identity.namespace, service = identity.service,
             domain = identity.domain, domain_from, own = ?own, announce, replicas = set.replicas, authority = set.authority.as_str(),
-            username = login.username, password = password.is_some(), "the sidecar starts"
+            username = login.username(), password = password.is_some(), tls = login.tls().is_some(), "the sidecar starts"
         );
         let wake = Arc::<Notify>::default();
         let times = lease_times(&args.lease)?;
         let lease = lease(args, &identity, times, login.clone(), &wake).await?;
         let lost = Arc::new(Notify::new());
-        let address = SocketAddr::new(set.redis_host, set.redis_port);
+        let at = ServerAt {
+            ordinal: me,
+            address: SocketAddr::new(set.redis_host, set.redis_port),
+        };
         Ok(Self {
-            server: LocalServer::new(address, login.clone(), Arc::clone(&lost)),
+            server: LocalServer::new(at, login.clone(), Arc::clone(&lost)),
             ask: Ask {
                 identity,
                 own,
@@ -206,7 +214,7 @@ impl Sidecar {
             },
             members: Members::default(),
             wake,
-            there: There::new(login),
+            there: There::new(login.clone()),
             grace: args.grace,
             drain: args.drain,
             handover_on_sigterm: args.handover_on_sigterm,
@@ -217,9 +225,13 @@ impl Sidecar {
             demoted: Demoted::after(&memory),
             replication: Replication {
                 user,
+                accepted: vec![repl_password.clone()],
                 password: repl_password,
+                default_user: Vec::new(),
                 announce,
             },
+            secrets,
+            login,
             memory,
             file,
             offset_written_at: Time::default(),

@@ -14,6 +14,9 @@ pub(super) struct Troubles {
     pub(super) state_file: Option<String>,
     pub(super) conf: Option<String>,
     pub(super) user: Option<String>,
+    pub(super) password: Option<String>,
+    pub(super) certificates: Option<String>,
+    pub(super) ending: Option<String>,
     pub(super) action: Option<(String, Time)>,
 }
 
@@ -28,6 +31,9 @@ impl Troubles {
             action.map(Reason::ActionFailed),
             self.user.clone().map(Reason::NotPrepared),
             self.conf.clone().map(Reason::NotPrepared),
+            self.password.clone().map(Reason::SecretUnread),
+            self.certificates.clone().map(Reason::SecretUnread),
+            self.ending.clone().map(Reason::CertificateEnds),
         ]
         .into_iter()
         .flatten()

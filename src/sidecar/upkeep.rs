@@ -94,11 +94,14 @@ impl Sidecar {
         }
         self.troubles.user = None;
         match prepare(&mut self.server, run_id, &self.replication).await {
-            Ok(()) if known => {}
-            Ok(()) => tracing::info!(
-                user = self.replication.user,
-                "the server has the set's replication user"
-            ),
+            Ok(()) if known => self.write_passwords(),
+            Ok(()) => {
+                self.write_passwords();
+                tracing::info!(
+                    user = self.replication.user,
+                    "the server has the set's replication user"
+                );
+            }
             Err(error) => {
                 let what = "the replication user could not be made on the local server, so nobody can follow it";
                 self.troubles.user = Some(self.trouble(error, what));

@@ -62,10 +62,15 @@ pub(super) fn read(path: &Path) -> Result<Option<Memory>, String> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.to_string()),
     };
-    let memory: Memory = serde_json::from_slice(&text).map_err(|e| format!("not whole: {e}"))?;
+    parse(&text).map(Some)
+}
+
+/// Reads the file's content.
+pub(crate) fn parse(text: &[u8]) -> Result<Memory, String> {
+    let memory: Memory = serde_json::from_slice(text).map_err(|e| format!("not whole: {e}"))?;
     match memory.schema {
         0 => Err("it has no schema".to_owned()),
-        SCHEMA => Ok(Some(memory)),
+        SCHEMA => Ok(memory),
         newer => Err(format!(
             "its schema is {newer}, this release knows {SCHEMA}"
         )),

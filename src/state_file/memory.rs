@@ -63,7 +63,7 @@ pub struct Alias {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Memory {
-    /// [`SCHEMA`] of the writer.
+    /// [`crate::report::SCHEMA`] of the writer.
     pub schema: u32,
     /// `<namespace>/<pod>`: whose file this is.
     pub owner: String,

@@ -373,9 +373,10 @@ fn a_server_that_refuses_the_login_is_told_in_words() -> Result<()> {
         ensure!(set.member(0).status()?.role() == "fenced", "not yet");
         Ok(())
     })?;
+    // What it was started with, and what is in the file, are both not it any more.
     let member = set.member_mut(0);
+    member.connect()?.tell("CONFIG SET requirepass by-hand")?;
     member.kill_sidecar()?;
-    fs::write(member.path("password"), "wrong")?;
     member.start_sidecar()?;
     set.wait_for("the refusal is told", || {
         let body = set.member(0).get("/readyz")?.body;

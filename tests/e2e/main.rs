@@ -26,6 +26,7 @@ mod lease_handover;
 mod lease_service;
 mod network;
 mod plain;
+mod secured;
 mod start;
 mod trouble;
 

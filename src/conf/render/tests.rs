@@ -26,6 +26,7 @@ fn wanted<'a>(base: &'a Base, listen: &'a [IpAddr]) -> Wanted<'a> {
         listen,
         master_user: Some("podzero-shop-redis"),
         master_password: Some("derived"),
+        tls: None,
         has_password: false,
         requirepass: None,
     }
@@ -134,4 +135,38 @@ fn bind_is_left_alone_when_it_has_what_is_needed() {
             "{text:?}"
         );
     }
+}
+
+#[test]
+fn with_tls() {
+    let tls = TlsArgs {
+        tls_ca_file: Some("/tls/ca.crt".into()),
+        tls_cert_file: Some("/tls/tls.crt".into()),
+        tls_key_file: Some("/tls/tls.key".into()),
+    };
+    let text = |base: &Base| {
+        let wanted = Wanted {
+            tls: Some(&tls),
+            ..wanted(base, &[])
+        };
+        let text = render(&wanted);
+        let about = |line: &&str| line.starts_with("tls-") || line.starts_with("port ");
+        text.lines().filter(about).collect::<Vec<_>>().join("\n")
+    };
+    insta::assert_snapshot!(text(&Base::default()), @r#"
+    port 0
+    tls-port 6379
+    tls-replication yes
+    tls-cert-file "/tls/tls.crt"
+    tls-key-file "/tls/tls.key"
+    tls-ca-cert-file "/tls/ca.crt"
+    "#);
+    // What the base says of certificates and of another port stays.
+    let own =
+        base("port 7000\ntls-port 1\ntls-cert-file /a\ntls-key-file /b\ntls-ca-cert-dir /c\n");
+    insta::assert_snapshot!(text(&own), @r"
+    port 7000
+    tls-port 6379
+    tls-replication yes
+    ");
 }

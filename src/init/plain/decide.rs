@@ -203,7 +203,7 @@ fn unsure(world: &World<'_>, ordinal: Ordinal, sight: Option<&Seen>) -> Option<V
             say::unnamed(world.here, ordinal, answer, world.own_name),
             Exit::WaitedInVain,
         ),
-        Some(Sight::Failed(error @ ServerError::Login { .. })) => (
+        Some(Sight::Failed(error @ (ServerError::Login { .. } | ServerError::Tls { .. }))) => (
             format!("{pod}: {}", say::one_line(error)),
             Exit::ServerRefuses,
         ),

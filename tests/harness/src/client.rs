@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -12,6 +13,26 @@ use redis::{
 
 /// The servers' default port.
 pub const PORT: u16 = 6379;
+
+/// How the tests' own connections are made, where not as the default user at the default port.
+#[derive(Debug, Clone, Default)]
+pub struct Way {
+    /// The port.
+    pub port: Option<u16>,
+    /// A user and its password.
+    pub login: Option<(String, String)>,
+}
+
+/// One set a process: nextest gives each test one of its own.
+static WAY: RwLock<Way> = RwLock::new(Way {
+    port: None,
+    login: None,
+});
+
+/// From now on all connections are made so.
+pub fn connect_by(way: Way) {
+    *WAY.write().unwrap_or_else(PoisonError::into_inner) = way;
+}
 
 /// A sync that loads keys answers seldom, and a noisy machine late.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -41,6 +62,12 @@ impl Conn {
         password: Option<&str>,
         limit: Duration,
     ) -> Result<Self> {
+        let way = WAY.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let (user, password) = match &way.login {
+            Some((name, word)) if user.is_none() => (Some(name.as_str()), Some(word.as_str())),
+            Some(_) | None => (user, password),
+        };
+        let port = way.port.unwrap_or(PORT);
         let mut login = RedisConnectionInfo::default().set_skip_set_lib_name();
         if let Some(user) = user {
             login = login.set_username(user);
@@ -49,7 +76,7 @@ impl Conn {
             login = login.set_password(password);
         }
         let open = || -> Result<Connection> {
-            let info = ConnectionAddr::Tcp(address.to_string(), PORT)
+            let info = ConnectionAddr::Tcp(address.to_string(), port)
                 .into_connection_info()?
                 .set_redis_settings(login);
             let connection = Client::open(info)?.get_connection_with_timeout(limit)?;

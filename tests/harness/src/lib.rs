@@ -19,6 +19,7 @@ pub mod names;
 pub mod observer;
 pub mod process;
 pub mod sandbox;
+pub mod secured;
 pub mod set;
 pub mod wait;
 pub mod writers;

@@ -13,6 +13,7 @@ use crate::client::{Conn, Info};
 use crate::http::{self, Answer, Status};
 use crate::process::{Process, tail};
 use crate::sandbox::{API, DNS, Sandbox};
+use crate::secured;
 use crate::set::{NAME, NAMESPACE, Shared};
 use crate::wait::{SOON, wait_until};
 
@@ -57,6 +58,10 @@ impl Member {
         fs::write(folder.join("base.conf"), &shared.base_conf)?;
         if let Some(password) = &shared.password {
             fs::write(folder.join("password"), password)?;
+        }
+        if let Some(authority) = &shared.authority {
+            let names = secured::all_members();
+            secured::certificate(authority, &folder.join("tls"), &names)?;
         }
         let sandbox = Sandbox::new(&shared.network, &port(), &folder)?;
         sandbox.set_addresses(&shared.network, &addresses)?;
@@ -145,6 +150,9 @@ impl Member {
         }
         for (name, value) in &self.shared.environment {
             command.env(name, value);
+        }
+        for (name, file) in &self.shared.file_environment {
+            command.env(name, self.folder.join(file));
         }
         for name in &self.shared.unset {
             command.env_remove(name);
@@ -319,6 +327,20 @@ impl Member {
     /// Puts a file into the data directory.
     pub fn put(&self, file: &str, content: &[u8]) -> Result<()> {
         fs::write(self.data().join(file), content).with_context(|| format!("writing {file}"))
+    }
+
+    /// The pod's certificate is replaced by one for these names (`DNS:...`, by commas).
+    pub fn renew_certificate(&self, names: &str) -> Result<()> {
+        let authority = self.shared.authority.as_ref();
+        let authority = authority.context("a set without certificates")?;
+        secured::certificate(authority, &self.folder.join("tls"), names)
+    }
+
+    /// The set's password is replaced in this pod.
+    pub fn replace_password(&self, password: &str) -> Result<()> {
+        let beside = self.folder.join(".password");
+        fs::write(&beside, password)?;
+        fs::rename(&beside, self.folder.join("password")).context("replacing the password")
     }
 
     /// A file of the pod's folder, for tests that look.

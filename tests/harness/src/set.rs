@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::client::{Way, connect_by};
 use crate::dns::Dns;
 use crate::member::Member;
 use crate::names::Names;
 use crate::observer::Observer;
 use crate::sandbox::{self, Network, address};
+use crate::secured;
 use crate::wait::{SOON, wait_until};
 
 /// The namespace of every set.
@@ -36,6 +38,10 @@ pub struct Shared {
     pub init_environment: Vec<(String, String)>,
     /// Environment of the sidecar alone.
     pub sidecar_environment: Vec<(String, String)>,
+    /// The same, with files of the pod's folder.
+    pub file_environment: Vec<(String, String)>,
+    /// The authority that signs the pods' certificates.
+    pub authority: Option<PathBuf>,
     /// What is left out of all environments.
     pub unset: Vec<String>,
     /// The set's password.
@@ -60,6 +66,9 @@ pub struct Builder {
     unset: Vec<String>,
     password: Option<String>,
     families: Vec<bool>,
+    file_environment: Vec<(String, String)>,
+    certificates: bool,
+    way: Way,
 }
 
 /// A running set. Everything ends when it is dropped.
@@ -146,7 +155,45 @@ impl Builder {
     /// The set has a password.
     #[must_use]
     pub fn password(mut self, password: &str) -> Self {
+        if self.certificates && self.password.is_some() {
+            // One that keeps people out has its own.
+            return self;
+        }
         self.password = Some(password.to_owned());
+        self
+    }
+
+    /// A setting of `init` and `sidecar` that is a file of the pod's folder.
+    #[must_use]
+    pub fn pod_file_env(mut self, name: &str, file: &str) -> Self {
+        self.file_environment
+            .push((name.to_owned(), file.to_owned()));
+        self
+    }
+
+    /// Each pod has a certificate for all members in its folder `tls`.
+    #[must_use]
+    pub fn with_certificates(mut self) -> Self {
+        self.certificates = true;
+        self
+    }
+
+    /// See [`Self::with_certificates`].
+    pub fn has_certificates(&self) -> bool {
+        self.certificates
+    }
+
+    /// The tests' own connections go to another port.
+    #[must_use]
+    pub fn tests_connect_to(mut self, port: u16) -> Self {
+        self.way.port = Some(port);
+        self
+    }
+
+    /// The tests' own connections log in so.
+    #[must_use]
+    pub fn tests_log_in(mut self, (user, password): (&str, &str)) -> Self {
+        self.way.login = Some((user.to_owned(), password.to_owned()));
         self
     }
 
@@ -165,7 +212,14 @@ impl Builder {
         let network = Network::enter()?;
         let names = Names::new(NAME, NAMESPACE);
         let dns = Dns::start(names.clone(), &sandbox::DNS)?;
+        let authority = folder.path().join("authority");
+        if self.certificates {
+            secured::authority(&authority)?;
+        }
+        connect_by(self.way);
         let shared = Rc::new(Shared {
+            file_environment: self.file_environment,
+            authority: self.certificates.then_some(authority),
             podzero: self.podzero,
             server: server_binary()?,
             base_conf: self.base_conf,
@@ -204,7 +258,7 @@ impl Builder {
 impl Set {
     /// A set of three, in which syncs start at once.
     pub fn builder(podzero: impl Into<PathBuf>) -> Builder {
-        Builder {
+        let builder = Builder {
             podzero: podzero.into(),
             members: 3,
             base_conf: "repl-diskless-sync-delay 0\nsave 3600 1\n".to_owned(),
@@ -215,6 +269,14 @@ impl Set {
             unset: Vec::new(),
             password: None,
             families: vec![false],
+            file_environment: Vec::new(),
+            certificates: false,
+            way: Way::default(),
+        };
+        if secured::is_asked_for() {
+            builder.secured()
+        } else {
+            builder
         }
     }
 

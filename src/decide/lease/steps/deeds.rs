@@ -8,7 +8,7 @@ use crate::decide::{Action, GRANT_VALID, Snapshot};
 use crate::observe::info::ServerRole;
 use crate::report::{Even, Intent};
 use crate::state_file::{Followed, Held, Memory};
-use crate::topology::{Epoch, Ordinal};
+use crate::topology::{Epoch, Ordinal, ServerAt};
 
 fn hold(memory: &mut Memory, me: Ordinal, epoch: Epoch, run_id: &str) {
     memory.intent = None;
@@ -30,11 +30,8 @@ fn close(memory: &mut Memory, epoch: Epoch) {
     memory.closed = memory.closed.max(Some(epoch));
 }
 
-fn index(there: std::net::SocketAddr) -> usize {
-    match there.ip() {
-        std::net::IpAddr::V4(ip) => ip.octets()[3].into(),
-        std::net::IpAddr::V6(_) => panic!("v4"),
-    }
+fn index(there: ServerAt) -> usize {
+    there.ordinal.0 as usize
 }
 
 impl Set {
@@ -74,8 +71,8 @@ impl Set {
                 }
                 self.claim(me, claim.as_ref().clone());
             }
-            Action::Arm { intent, there } => {
-                let there = index(*there);
+            Action::Arm { intent, there: at } => {
+                let there = index(*at);
                 let renewed = self.members[me].keeper.renewed.map(|(_, epoch)| epoch);
                 if renewed != Some(intent.epoch) {
                     self.breaks(&format!("I2: {me} arms without a renewal"));
@@ -88,13 +85,9 @@ impl Set {
                     self.publish(me, &look.snapshot);
                     // What the loop does in the same turn.
                     let deadline = look.snapshot.started_at + GRANT_VALID;
-                    let there = std::net::SocketAddr::from((
-                        [10, 0, 0, u8::try_from(there).expect("few")],
-                        6379,
-                    ));
                     return Stage::Takes {
                         look,
-                        there,
+                        there: *at,
                         deadline,
                         ends: now + 2000,
                     };
@@ -187,7 +180,7 @@ impl Set {
     pub(super) fn takes(
         &mut self,
         me: usize,
-        there: std::net::SocketAddr,
+        there: ServerAt,
         deadline: crate::clock::Time,
         run: u64,
         ends: u64,

@@ -1,7 +1,6 @@
 //! A sidecar: what it remembers, its look, and what it publishes.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::api::Keeper;
@@ -15,7 +14,7 @@ use crate::decide::{
 };
 use crate::report::Report;
 use crate::state_file::Memory;
-use crate::topology::{Epoch, Identity, Ordinal};
+use crate::topology::{Epoch, Identity, Ordinal, ServerAt};
 
 /// How far a turn has got.
 #[derive(Debug, Clone)]
@@ -28,7 +27,7 @@ pub(super) enum Stage {
     /// Looks at both servers of a handover until then.
     Takes {
         look: Box<Look>,
-        there: SocketAddr,
+        there: ServerAt,
         deadline: Time,
         ends: u64,
     },
@@ -192,8 +191,7 @@ impl Member {
         let mut peers = BTreeMap::new();
         for (ordinal, state, verified) in seen {
             let since = self.since(ordinal, &state, clock);
-            let address =
-                SocketAddr::from(([10, 0, 0, u8::try_from(ordinal.0).expect("few")], 6379));
+            let address = ([10, 0, 0, u8::try_from(ordinal.0).expect("few")], 6379).into();
             let (verified_run, unverified, demoted) = match verified {
                 Verified::NotAsked => (None, None, false),
                 Verified::Master(run) => (Some(run), None, false),
@@ -206,7 +204,7 @@ impl Member {
                     state,
                     since,
                     target: Some(target(ordinal)),
-                    server: Some(address),
+                    server: Some(ServerAt { ordinal, address }),
                     verified_run,
                     unverified,
                     demoted,

@@ -1,14 +1,12 @@
 //! What must never be decided in a handover.
 
-use std::net::SocketAddr;
-
 use super::{Checked, nobody, rule};
 use crate::clock::Time;
 use crate::decide::PeerState;
 use crate::decide::properties::known::{Known, contains, same_history};
 use crate::observe::info::ServerRole;
 use crate::report::{Grant, Handover, Intent, LinkState, Report, Role};
-use crate::topology::{Epoch, Ordinal};
+use crate::topology::{Epoch, Ordinal, ServerAt};
 
 /// The own handover grant, if one is published.
 fn own<'a>(known: &Known<'a>) -> Option<(&'a Grant, &'a Handover)> {
@@ -140,7 +138,7 @@ pub(super) fn keep(known: &Known<'_>, grant: &Grant) -> Checked {
 }
 
 /// The local server stops taking writes for a target.
-pub(super) fn stop(known: &Known<'_>, there: SocketAddr, run_id: &str, near: bool) -> Checked {
+pub(super) fn stop(known: &Known<'_>, there: ServerAt, run_id: &str, near: bool) -> Checked {
     let (grant, handover) = own(known).ok_or("no handover")?;
     let server = known.server();
     let holds = known.world.learnt().held.is_some();
@@ -180,7 +178,7 @@ pub(super) fn lower(known: &Known<'_>) -> Checked {
 }
 
 /// The target gets ready.
-pub(super) fn arm(known: &Known<'_>, intent: &Intent, there: SocketAddr) -> Checked {
+pub(super) fn arm(known: &Known<'_>, intent: &Intent, there: ServerAt) -> Checked {
     let address = |from| known.world.snapshot.peers.get(&from)?.server;
     let from = intent.armed.as_ref().map(|a| a.from);
     rule(from.and_then(address) == Some(there), "I9: another address")?;
@@ -233,7 +231,7 @@ pub(super) fn confirm(known: &Known<'_>) -> Checked {
 }
 
 /// It looks at both servers until it may be promoted.
-pub(super) fn take_over(known: &Known<'_>, there: SocketAddr, deadline: Time) -> Checked {
+pub(super) fn take_over(known: &Known<'_>, there: ServerAt, deadline: Time) -> Checked {
     let intent = known.before.intent.as_ref().ok_or("without an intent")?;
     let armed = intent.armed.as_ref().ok_or("not armed")?;
     let soon = deadline.since(known.world.snapshot.started_at).as_secs() <= 10;

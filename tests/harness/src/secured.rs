@@ -1,0 +1,140 @@
+//! A set that keeps people out: TLS between all, no default user, and a user for podzero that may do
+//! what the README lists and nothing else.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::process::run;
+use crate::set::{Builder, NAME, NAMESPACE};
+
+/// podzero's password: what people's generators make, and some more.
+pub const PASSWORD: &str = "#ai%EQie!^i \"pä'ß\\$x 'y";
+/// Its SHA-256.
+const HASH: &str = "85247c0413589e34e26c54dbb4b4a56fde95695431b6c590f6b59effa4415722";
+/// podzero's user.
+pub const USER: &str = "podzero";
+/// What that user may do, as the README lists it.
+pub const RULES: &str = "+info +replicaof +config|get +config|set +client|kill +acl|setuser";
+/// The tests' own user and its password.
+pub const APP: (&str, &str) = ("app", "of-the-app");
+/// Where the tests' own connections go, which do not speak TLS.
+pub const PLAIN_PORT: u16 = 6380;
+
+/// Whether every set of this run is to be such a one.
+pub fn is_asked_for() -> bool {
+    std::env::var_os("PODZERO_TEST_SECURED").is_some()
+}
+
+impl Builder {
+    /// Keeps people out: all of it.
+    #[must_use]
+    pub fn secured(self) -> Self {
+        if self.has_certificates() {
+            return self;
+        }
+        self.private()
+            .env("PODZERO_USERNAME", USER)
+            .password(PASSWORD)
+            .base("user default off")
+            .base(&format!("user {USER} on #{HASH} -@all {RULES}"))
+            .base(&format!("user {} on >{} ~* +@all", APP.0, APP.1))
+            .tests_log_in(APP)
+    }
+
+    /// TLS at the usual port; another one without it, for the tests.
+    #[must_use]
+    pub fn private(self) -> Self {
+        self.base(&format!("port {PLAIN_PORT}"))
+            .private_only()
+            .tests_connect_to(PLAIN_PORT)
+    }
+
+    /// TLS at the usual port, and no other.
+    #[must_use]
+    pub fn private_only(self) -> Self {
+        self.with_certificates()
+            .pod_file_env("PODZERO_TLS_CA_FILE", "tls/ca.crt")
+            .pod_file_env("PODZERO_TLS_CERT_FILE", "tls/tls.crt")
+            .pod_file_env("PODZERO_TLS_KEY_FILE", "tls/tls.key")
+    }
+}
+
+/// Makes an authority in a folder: `ca.crt` and `ca.key`.
+pub fn authority(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    let config = folder.join("openssl.conf");
+    fs::write(&config, "[req]\ndistinguished_name = dn\n[dn]\n")?;
+    openssl(
+        folder,
+        &[
+            "-subj",
+            "/CN=the tests' authority",
+            "-keyout",
+            "ca.key",
+            "-out",
+            "ca.crt",
+            "-addext",
+            "basicConstraints=critical,CA:TRUE",
+        ],
+    )
+}
+
+/// Signs a certificate for names (`DNS:...` by commas): `tls.crt` and `tls.key` in a pod's folder, each
+/// put there at once, as the kubelet does.
+pub fn certificate(authority: &Path, folder: &Path, names: &str) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    let names = format!("subjectAltName={names}");
+    openssl(
+        authority,
+        &[
+            "-subj",
+            "/CN=a server",
+            "-CA",
+            "ca.crt",
+            "-CAkey",
+            "ca.key",
+            "-keyout",
+            "new.key",
+            "-out",
+            "new.crt",
+            "-addext",
+            &names,
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+        ],
+    )?;
+    let put = |from: &str, to: &str| -> Result<()> {
+        let beside = folder.join(format!(".{to}"));
+        fs::copy(authority.join(from), &beside)?;
+        fs::rename(&beside, folder.join(to)).context("putting a certificate in place")
+    };
+    put("ca.crt", "ca.crt")?;
+    put("new.key", "tls.key")?;
+    put("new.crt", "tls.crt")
+}
+
+/// The names of all members.
+pub fn all_members() -> String {
+    format!("DNS:*.{NAME}.{NAMESPACE}.svc.cluster.local")
+}
+
+fn openssl(folder: &Path, arguments: &[&str]) -> Result<()> {
+    let mut command = Command::new("openssl");
+    command.current_dir(folder).args([
+        "req",
+        "-x509",
+        "-config",
+        "openssl.conf",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "30",
+    ]);
+    run(command.args(arguments)).map(|_| ())
+}
