@@ -59,6 +59,8 @@ pub mod config;
 pub mod decide;
 pub mod exit;
 pub mod fault;
+#[cfg(feature = "faults")]
+pub mod fuzz;
 pub mod http;
 pub mod init;
 pub mod log;
