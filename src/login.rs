@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::observe::tls::Tls;
 use crate::secret::Secret;
-use crate::topology::{Identity, Ordinal};
+use crate::topology::{Identity, Ordinal, ServerAt};
 
 /// The passwords of one user.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -78,6 +78,12 @@ impl Login {
     /// How connections are kept private; none where they are not.
     pub fn tls(&self) -> Option<&Tls> {
         self.tls.as_ref()
+    }
+
+    /// Whether a server is this pod's own, reached without leaving the pod: nobody else can be there, and
+    /// no certificate may keep the sidecar from fencing it.
+    pub fn is_own(&self, at: ServerAt) -> bool {
+        at.ordinal == self.identity.pod.ordinal() && at.address.ip().is_loopback()
     }
 
     /// The name that a member's certificate must be valid for: its stable name.

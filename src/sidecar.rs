@@ -169,7 +169,10 @@ impl Sidecar {
             let calm = |r: &Reason| {
                 matches!(
                     r,
-                    Reason::Master(_) | Reason::Following(_) | Reason::CertificateEnds(_)
+                    Reason::Master(_)
+                        | Reason::Following(_)
+                        | Reason::PasswordWaits(_)
+                        | Reason::CertificateUnfit(_)
                 )
             };
             let steady =

@@ -119,18 +119,33 @@ fn with_passwords(text: &str, rotated: &Rotated<'_>) -> String {
     lines.join("\n")
 }
 
-/// With which password the server of a generated configuration logs in at its master, and the old ones
-/// that were valid when it was written. None where there is no such file.
-pub fn known_passwords(path: &Path) -> Option<(String, Vec<(String, u64)>)> {
+/// The passwords of a generated configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// The default user's; none where that is not podzero's to set.
+    pub requirepass: Option<String>,
+    /// With which the server logs in at its master.
+    pub masterauth: String,
+    /// Those that were valid too when it was written, and until when.
+    pub old: Vec<(String, u64)>,
+}
+
+/// With which passwords the server of a generated configuration was started. None where there is no such
+/// file.
+pub fn known_passwords(path: &Path) -> Option<Known> {
     let text = ours(path).ok()?;
     let value = |line: &str| split(line.as_bytes()).ok()?.into_iter().next_back();
-    let masterauth = text.lines().find(|line| line.starts_with("masterauth "));
+    let line = |name: &str| text.lines().find(|line| line.starts_with(name));
     let old = text.lines().filter_map(|line| {
         let line = line.strip_prefix(OLD)?.trim_start();
         let (until, password) = line.split_once(' ')?;
         Some((value(password)?, until.parse().ok()?))
     });
-    Some((value(masterauth?)?, old.collect()))
+    Some(Known {
+        requirepass: line("requirepass ").and_then(value),
+        masterauth: value(line("masterauth ")?)?,
+        old: old.collect(),
+    })
 }
 
 fn ours(path: &Path) -> Result<String, WriteError> {
@@ -296,7 +311,14 @@ mod tests {
             "{HEADER}\nreplicaof 127.0.0.1 0\nmasterauth \"a\"\nrequirepass \"a\"\nport 1\n"
         );
         fs::write(&path, &text).expect("written");
-        assert_eq!(known_passwords(&path), Some(("a".to_owned(), Vec::new())));
+        let known = |requirepass: &str, old: &[(String, u64)]| {
+            Some(Known {
+                requirepass: Some(requirepass.to_owned()),
+                masterauth: "a".to_owned(),
+                old: old.to_vec(),
+            })
+        };
+        assert_eq!(known_passwords(&path), known("a", &[]));
         let old = [("a".to_owned(), 17), ("\"\\ #'ü".to_owned(), 9)];
         let rotated = |old| Rotated {
             requirepass: Some("b \"c\""),
@@ -305,8 +327,7 @@ mod tests {
         };
         assert!(passwords(&path, &rotated(&old)).expect("written"));
         assert!(!passwords(&path, &rotated(&old)).expect("the same"));
-        let known = known_passwords(&path);
-        assert_eq!(known, Some(("a".to_owned(), old.to_vec())));
+        assert_eq!(known_passwords(&path), known("b \"c\"", &old));
         let now = fs::read_to_string(&path).expect("read");
         assert!(now.contains("requirepass \"b \\\"c\\\"\"\n"), "{now}");
         assert!(now.contains("port 1\n"), "{now}");

@@ -111,8 +111,10 @@ pub enum Reason {
     NotPrepared(String),
     /// A password or a certificate was replaced and cannot be used; the one from before goes on.
     SecretUnread(String),
-    /// A certificate is valid for a short time only, or not any more.
-    CertificateEnds(String),
+    /// A new password is not in use yet: not every member is known to accept it.
+    PasswordWaits(String),
+    /// A certificate is valid for a short time only, not any more, or for somebody else.
+    CertificateUnfit(String),
     /// A grant waits for members to acknowledge it.
     GrantNotSeen {
         /// The grant's epoch.
@@ -241,7 +243,8 @@ codes! {
     Reason::ActionFailed(_) => "action_failed",
     Reason::NotPrepared(_) => "not_prepared",
     Reason::SecretUnread(_) => "secret_unread",
-    Reason::CertificateEnds(_) => "certificate_ends",
+    Reason::PasswordWaits(_) => "password_waits",
+    Reason::CertificateUnfit(_) => "certificate_unfit",
     Reason::GrantNotSeen { .. } => "grant_not_seen",
     Reason::GrantWaits { .. } => "grant_waits",
     Reason::Grants { .. } => "grants",
@@ -280,7 +283,7 @@ impl Reason {
                 | Self::ActionFailed(_)
                 | Self::NotPrepared(_)
                 | Self::SecretUnread(_)
-                | Self::CertificateEnds(_)
+                | Self::CertificateUnfit(_)
                 | Self::LeaseUnread(_)
                 | Self::LeaseUnwritten(_)
                 | Self::LeaseLost(_)
@@ -387,7 +390,8 @@ impl Reason {
             Self::ActionFailed(why)
             | Self::NotPrepared(why)
             | Self::SecretUnread(why)
-            | Self::CertificateEnds(why) => why.clone(),
+            | Self::PasswordWaits(why)
+            | Self::CertificateUnfit(why) => why.clone(),
             Self::NobodyToChoose(why) => format!("no member can be made the master: {why}"),
             Self::GrantNotSeen { epoch, by } => format!(
                 "the grant of epoch {epoch} waits until all who answer have seen it; not yet: {by}"

@@ -179,7 +179,8 @@ fn every_reason_has_a_row() {
         "action_failed",
         "not_prepared",
         "secret_unread",
-        "certificate_ends",
+        "password_waits",
+        "certificate_unfit",
     ];
     let rows: BTreeSet<_> = table().iter().map(|r| r.code).chain(troubles).collect();
     let codes: BTreeSet<_> = super::reason::CODES.iter().copied().collect();

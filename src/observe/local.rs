@@ -112,7 +112,8 @@ impl LocalServer {
     /// Fences a server that does not answer: it finds the command when it goes on, before any that is
     /// sent later. False where there is no connection on which that could be so.
     pub fn queue_fence(&mut self) -> bool {
-        let Some(hung) = &mut self.hung else {
+        let alive = self.hung.as_mut().filter(|h| h.connection.is_alive());
+        let Some(hung) = alive else {
             return false;
         };
         if !hung.fenced {

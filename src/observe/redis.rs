@@ -141,7 +141,7 @@ pub struct Connection {
     limit: Duration,
     inner: MultiplexedConnection,
     certificate: Option<Certificate>,
-    _driver: Arc<Driver>,
+    driver: Arc<Driver>,
 }
 
 /// What moves the bytes, for as long as somebody has the connection.
@@ -196,14 +196,14 @@ impl Connection {
                 return Self::begin(at, stream, None, login, password, limit, lost).await;
             };
             let name = login.server_name(at.ordinal);
-            let (stream, certificate) =
-                tls.connect(stream, &name)
-                    .await
-                    .map_err(|e| ServerError::Tls {
-                        address,
-                        name,
-                        cause: e.to_string(),
-                    })?;
+            let (stream, certificate) = tls
+                .connect(stream, &name, login.is_own(at))
+                .await
+                .map_err(|e| ServerError::Tls {
+                    address,
+                    name,
+                    cause: e.to_string(),
+                })?;
             Self::begin(at, stream, certificate, login, password, limit, lost).await
         };
         let silent = |_| ServerError::Silent {
@@ -238,7 +238,7 @@ impl Connection {
             settings = settings.set_password(password.expose());
         }
         let mut config = AsyncConnectionConfig::new().set_response_timeout(Some(limit));
-        if let Some(lost) = lost {
+        if let Some(lost) = lost.clone() {
             config = config.set_push_sender(move |push: PushInfo| {
                 if push.kind == PushKind::Disconnection {
                     lost.notify_one();
@@ -252,14 +252,26 @@ impl Connection {
             let error = explain(&e, at.address, "HELLO", CONNECT);
             not_private(error, at, login)
         })?;
-        let driver = tokio::spawn(driver).abort_handle();
+        let driver = tokio::spawn(async move {
+            driver.await;
+            // However it ended: the crate does not tell each way.
+            if let Some(lost) = lost {
+                lost.notify_one();
+            }
+        });
+        let driver = driver.abort_handle();
         Ok(Self {
             at,
             limit,
             inner,
             certificate,
-            _driver: Arc::new(Driver(driver)),
+            driver: Arc::new(Driver(driver)),
         })
+    }
+
+    /// What is sent may still arrive.
+    pub fn is_alive(&self) -> bool {
+        !self.driver.0.is_finished()
     }
 
     /// Whose server this is, and where.

@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -74,6 +76,8 @@ pub struct Certificate {
     pub from: Duration,
     /// Until then, since 1970.
     pub until: Duration,
+    /// Why it is not one of the server that was meant; none for one that is.
+    pub unfit: Option<String>,
     /// The whole of it, to tell one from another.
     print: [u8; 32],
 }
@@ -85,8 +89,14 @@ impl Certificate {
         Some(Self {
             from: validity.not_before.to_unix_duration(),
             until: validity.not_after.to_unix_duration(),
+            unfit: None,
             print: Sha256::digest(der).into(),
         })
+    }
+
+    /// Whether it is the same one.
+    pub fn is(&self, other: &Self) -> bool {
+        self.print == other.print
     }
 
     /// So close to its end that somebody should know: the last tenth of its time, and no more than the
@@ -100,7 +110,12 @@ impl Certificate {
 
 /// What the files hold, read at once.
 struct Loaded {
+    /// For servers that have to prove themselves.
     config: Arc<ClientConfig>,
+    /// For the own one.
+    lenient: Arc<ClientConfig>,
+    verifier: Arc<WebPkiServerVerifier>,
+    chain: Vec<CertificateDer<'static>>,
     print: [u8; 32],
     authority: Option<Certificate>,
     own: Option<Certificate>,
@@ -160,23 +175,89 @@ impl Tls {
         now.authority.clone()
     }
 
-    /// Shakes hands with the server that is to be called so.
+    /// Whether podzero's own certificate would do for a server of that name.
+    pub fn own_fits(&self, name: &str) -> Result<(), String> {
+        let now = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = ServerName::try_from(name.to_owned()).map_err(|e| e.to_string())?;
+        fits(&now.verifier, &now.chain, &name)
+    }
+
+    /// Shakes hands with the server that is to be called so. This pod's own server need not prove it: what
+    /// is wrong with its certificate is told with it.
     pub(super) async fn connect(
         &self,
         stream: TcpStream,
         name: &str,
+        own: bool,
     ) -> std::io::Result<(TlsStream<TcpStream>, Option<Certificate>)> {
-        let config = {
+        let (config, verifier) = {
             let now = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(&now.config)
+            let config = if own { &now.lenient } else { &now.config };
+            (Arc::clone(config), Arc::clone(&now.verifier))
         };
         let name = ServerName::try_from(name.to_owned())
             .map_err(|e: InvalidDnsNameError| std::io::Error::other(e))?;
-        let stream = TlsConnector::from(config).connect(name, stream).await?;
+        let connector = TlsConnector::from(config);
+        let stream = connector.connect(name.clone(), stream).await?;
         let (_, session) = stream.get_ref();
-        let shown = session.peer_certificates().and_then(<[_]>::first);
-        let certificate = shown.and_then(Certificate::read);
+        let chain = session.peer_certificates().unwrap_or_default();
+        let certificate = chain.first().and_then(Certificate::read);
+        let certificate = certificate.map(|certificate| Certificate {
+            unfit: fits(&verifier, chain, &name).err(),
+            ..certificate
+        });
         Ok((stream, certificate))
+    }
+}
+
+fn fits(
+    verifier: &WebPkiServerVerifier,
+    chain: &[CertificateDer<'_>],
+    name: &ServerName<'_>,
+) -> Result<(), String> {
+    let (leaf, others) = chain.split_first().ok_or("there is none")?;
+    verifier
+        .verify_server_cert(leaf, others, name, &[], UnixTime::now())
+        .map(|_| ())
+        .map_err(|e| e.to_string())
+}
+
+/// For the pod's own server: whoever answers is taken for it, as long as it has the key of what it shows.
+#[derive(Debug)]
+struct Lenient(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for Lenient {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, leaf, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, leaf, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
     }
 }
 
@@ -201,23 +282,33 @@ fn load(files: &Files) -> Result<Loaded, TlsError> {
         roots.add(certificate).map_err(damaged)?;
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let verifier = verifier.build().map_err(|e| ca.unusable(&e))?;
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|e| ca.unusable(&e))?
-        .with_root_certificates(roots);
-    let (config, own) = match own {
-        None => (builder.with_no_client_auth(), None),
+        .with_webpki_verifier(Arc::clone(&verifier));
+    let (config, chain) = match own {
+        None => (builder.with_no_client_auth(), Vec::new()),
         Some((cert, key)) => {
             let chain = cert.certificates()?;
-            let own = chain.first().and_then(Certificate::read);
             let config = builder
-                .with_client_auth_cert(chain, key.key()?)
+                .with_client_auth_cert(chain.clone(), key.key()?)
                 .map_err(|e| cert.unusable(&format!("{e} (is it the key's certificate?)")))?;
-            (config, own)
+            (config, chain)
         }
     };
+    let own = chain.first().and_then(Certificate::read);
+    let mut lenient = config.clone();
+    let anybody = Arc::new(Lenient(Arc::clone(&verifier)));
+    lenient.dangerous().set_certificate_verifier(anybody);
+    // What was not verified is never gone on with where it must be.
+    lenient.resumption = Resumption::disabled();
     Ok(Loaded {
         config: Arc::new(config),
+        lenient: Arc::new(lenient),
+        verifier,
+        chain,
         print: print.finalize().into(),
         authority,
         own,
@@ -284,6 +375,7 @@ mod tests {
             let certificate = Certificate {
                 from,
                 until,
+                unfit: None,
                 print: [0; 32],
             };
             certificate.ends_soon(until.saturating_sub(Duration::from_hours(hours_left)))

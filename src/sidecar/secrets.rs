@@ -14,15 +14,18 @@ use crate::clock::{self, Time};
 use crate::conf::login::DEFAULT_USER;
 use crate::conf::write::{self, Rotated, known_passwords};
 use crate::config::SidecarArgs;
-use crate::decide::{PeerState, Snapshot};
+use crate::decide::{Local, Peer, PeerState, Snapshot};
 use crate::login::{Login, Passwords};
+use crate::observe::info::ServerRole;
 use crate::observe::redis::{Connection, ServerError};
 use crate::observe::tls::Certificate;
-use crate::report::Role;
+use crate::report::LinkState;
 use crate::secret::{self, Secret, sha256_hex};
 
 /// How often files are read again. The kubelet itself takes a minute to put a changed Secret there.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// How often it is looked at what the server shows.
+const SHOWN_AGAIN: Duration = Duration::from_mins(1);
 /// What a peer's server may take to accept a login.
 const LIMIT: Duration = Duration::from_millis(900);
 /// More than that is not valid at a time: whoever replaces a password faster wants the old ones gone.
@@ -43,10 +46,13 @@ pub(super) struct Secrets {
     ended: Vec<Secret>,
     /// The configuration may have other passwords than are valid.
     rewrite: bool,
+    /// It has the new one in every place.
+    written: bool,
     /// The run of the server whose certificate was compared with the file.
     compared: Option<String>,
-    /// What it shows to new connections.
+    /// What it shows to new connections, and when that was looked at.
     shown: Option<Certificate>,
+    shown_at: Option<Time>,
     /// The server has to read its certificates again.
     tell_server: bool,
 }
@@ -66,21 +72,28 @@ impl Secrets {
             everywhere: true,
             ended: Vec::new(),
             rewrite: false,
+            written: true,
             compared: None,
             shown: None,
+            shown_at: None,
             tell_server: false,
         };
         let valid = login.passwords();
         let known = valid.current.as_ref().zip(known_passwords(&set.conf));
-        if let Some((current, (started_with, mut old))) = known {
-            if old.iter().all(|(password, _)| *password != started_with) {
-                old.insert(0, (started_with.clone(), secrets.ends_at()));
+        if let Some((current, known)) = known {
+            let mut old = known.old;
+            let started_with = [Some(known.masterauth.clone()), known.requirepass];
+            for password in started_with.into_iter().flatten() {
+                if old.iter().all(|(known, _)| *known != password) {
+                    old.insert(0, (password, secrets.ends_at()));
+                }
             }
             old.retain(|(password, _)| password != current.expose());
             if !old.is_empty() {
-                *masterauth = started_with;
+                *masterauth = known.masterauth;
                 secrets.everywhere = false;
                 secrets.rewrite = true;
+                secrets.written = false;
                 secrets.until = old.iter().map(|(_, until)| *until).collect();
                 let old = old.into_iter().map(|(password, _)| Secret::from(password));
                 login.replace(Passwords {
@@ -102,7 +115,13 @@ impl Sidecar {
     pub(super) async fn look_at_secrets(&mut self, snapshot: &Snapshot) {
         let now = clock::now();
         let lately = |at: Time| now.since(at) < LOOK_AGAIN;
-        if self.secrets.looked_at.is_some_and(lately) {
+        // What can wait does not lie in the gap of a handover or a failover.
+        let busy = self.run.is_some()
+            || self.urgent_since.is_some()
+            || self.memory.intent.is_some()
+            || self.memory.grant.is_some()
+            || self.waits_for_lease;
+        if busy || self.secrets.looked_at.is_some_and(lately) {
             return;
         }
         self.secrets.looked_at = Some(now);
@@ -110,6 +129,10 @@ impl Sidecar {
         self.go_on_with_password(snapshot).await;
         self.read_certificates();
         self.tell_server_of_certificates(snapshot).await;
+        let lately = |at: Time| now.since(at) < SHOWN_AGAIN;
+        if self.login.tls().is_some() && !self.secrets.shown_at.is_some_and(lately) {
+            self.look_at_shown(true).await;
+        }
         self.watch_certificates();
     }
 
@@ -139,6 +162,9 @@ impl Sidecar {
             let until = self.secrets.ends_at();
             self.secrets.until.insert(0, until);
         }
+        self.secrets
+            .ended
+            .retain(|ended| Some(ended) != valid.current.as_ref());
         self.secrets.until.truncate(MOST);
         if valid.old.len() > MOST {
             self.secrets.ended.extend(valid.old.split_off(MOST));
@@ -146,6 +172,7 @@ impl Sidecar {
         self.login.replace(valid);
         self.secrets.everywhere = false;
         self.secrets.rewrite = true;
+        self.secrets.written = false;
         tracing::info!(
             overlap = %humantime::format_duration(self.secrets.overlap),
             "the password was replaced: both are valid until everybody has the new one, and for --password-overlap at least"
@@ -158,18 +185,37 @@ impl Sidecar {
         let Some(current) = valid.current.clone() else {
             return;
         };
-        if !self.secrets.everywhere && self.servers_accept(&current, snapshot).await {
-            self.secrets.everywhere = true;
-            current.expose().clone_into(&mut self.replication.password);
-            tracing::info!("every server accepts the new password: replication logs in with it");
-        }
-        if self.secrets.everywhere {
-            let now = clock::unix_seconds();
-            while self.secrets.until.last().is_some_and(|until| *until <= now) {
-                self.secrets.until.pop();
-                self.secrets.ended.extend(valid.old.pop());
+        // A clock that was wrong when it was replaced makes none valid for longer.
+        let (now, latest) = (clock::unix_seconds(), self.secrets.ends_at());
+        self.secrets
+            .until
+            .iter_mut()
+            .for_each(|until| *until = latest.min(*until));
+        let over = |until: &u64| *until <= now;
+        let due = self.secrets.until.last().is_some_and(over) && self.secrets.written;
+        if !self.secrets.everywhere || due {
+            self.leave_default_user_to_its_file().await;
+            let without = self.who_does_not_accept(&current, snapshot).await;
+            self.troubles.waits = (!without.is_empty()).then(|| {
+                let who = without.join("; ");
+                format!("the password was replaced; the one before it stays valid until every member accepts the new one: {who}")
+            });
+            if without.is_empty() {
+                if !self.secrets.everywhere {
+                    tracing::info!(
+                        "every server accepts the new password: replication logs in with it"
+                    );
+                }
+                self.secrets.everywhere = true;
+                current.expose().clone_into(&mut self.replication.password);
+                while due && self.secrets.until.last().is_some_and(over) {
+                    self.secrets.until.pop();
+                    self.secrets.ended.extend(valid.old.pop());
+                }
+                self.login.replace(valid.clone());
+            } else if self.master_wants(&current, snapshot).await {
+                current.expose().clone_into(&mut self.replication.password);
             }
-            self.login.replace(valid.clone());
         }
         let exposed = |secret: &Secret| secret.expose().to_owned();
         let all: Vec<_> = std::iter::once(&current).chain(&valid.old).collect();
@@ -194,8 +240,10 @@ impl Sidecar {
                 };
                 let rule = format!("!{}", sha256_hex(ended.expose()));
                 match connection.acl_set_user(DEFAULT_USER, &[rule]).await {
-                    // One that it does not know is no error to us: it was restarted since.
-                    Ok(()) | Err(ServerError::Answered { .. }) => {}
+                    Ok(()) => tracing::info!("the old password is not valid any more"),
+                    // One that it does not know: it was restarted since.
+                    Err(ServerError::Answered { cause, .. })
+                        if cause.contains("does not exist") => {}
                     Err(error) => {
                         let what = "the old password could not be ended on the local server";
                         self.troubles.password = Some(self.trouble(error, what));
@@ -204,7 +252,6 @@ impl Sidecar {
                 }
             }
             self.secrets.ended.pop();
-            tracing::info!("the old password is not valid any more");
         }
     }
 
@@ -225,7 +272,10 @@ impl Sidecar {
         };
         match write::passwords(&self.conf, &rotated) {
             // It goes on changing until nothing is left of the old one.
-            Ok(_) => self.secrets.rewrite = !old.is_empty() || !self.secrets.ended.is_empty(),
+            Ok(_) => {
+                self.secrets.rewrite = !old.is_empty() || !self.secrets.ended.is_empty();
+                self.secrets.written = Some(self.replication.password.as_str()) == requirepass;
+            }
             Err(error) => {
                 let what = "the new password could not be written into the configuration: the server would start with the old one";
                 self.troubles.conf = Some(self.trouble(error, what));
@@ -233,34 +283,74 @@ impl Sidecar {
         }
     }
 
-    /// Whether the server of everybody who can be asked accepts a password, of the set's user and of the
-    /// one with which podzero logs in. Who cannot be asked starts with the new one.
-    async fn servers_accept(&mut self, password: &Secret, snapshot: &Snapshot) -> bool {
-        let Some(own) = self.server.connection().map(|c| c.at()) else {
-            return false;
-        };
+    /// The members whose servers are not known to accept a password, of the set's user and of the one with
+    /// which podzero logs in, each with why. One that does not exist starts with the new one.
+    async fn who_does_not_accept(&mut self, password: &Secret, snapshot: &Snapshot) -> Vec<String> {
+        let me = (snapshot.me, self.server.connection().map(|c| c.at()));
+        let peers = snapshot.peers.iter();
+        let peers = peers.filter(|(_, peer)| !matches!(peer.state, PeerState::Missing));
+        let peers = peers.map(|(ordinal, peer)| (*ordinal, peer.server));
         let user = self.login.username().unwrap_or(DEFAULT_USER);
         let logins =
             [user, &self.replication.user].map(|user| self.login.of_user(user, password.clone()));
         let mut asking = JoinSet::new();
-        let mut ask = |at| {
-            for login in logins.clone() {
-                asking
-                    .spawn(async move { Connection::open(at, &login, LIMIT, None).await.is_ok() });
-            }
-        };
-        ask(own);
-        for peer in snapshot.peers.values() {
-            let up = match &peer.state {
-                PeerState::Answered(report) => report.role != Role::Unreachable,
-                PeerState::ServerOnly(_) => true,
-                PeerState::Missing | PeerState::Silent(_) => false,
-            };
-            if let Some(at) = peer.server.filter(|_| up) {
-                ask(at);
-            }
+        for (ordinal, at) in std::iter::once(me).chain(peers) {
+            let (pod, logins) = (self.ask.identity.pod.sibling(ordinal), logins.clone());
+            asking.spawn(async move {
+                let Some(at) = at else {
+                    return Some(format!("{pod} cannot be asked"));
+                };
+                for login in logins {
+                    let opened =
+                        tokio::time::timeout(LIMIT, Connection::open(at, &login, LIMIT, None));
+                    match opened.await {
+                        Ok(Ok(_)) => {}
+                        Ok(Err(error)) => return Some(format!("{pod}: {error}")),
+                        Err(_) => return Some(format!("{pod} does not answer")),
+                    }
+                }
+                None
+            });
         }
-        asking.join_all().await.into_iter().all(|accepts| accepts)
+        let mut without: Vec<_> = asking.join_all().await.into_iter().flatten().collect();
+        without.sort();
+        without
+    }
+
+    /// Whether the link to the master is down, and the master accepts the new password: one that was made
+    /// anew knows no other.
+    async fn master_wants(&self, password: &Secret, snapshot: &Snapshot) -> bool {
+        let Local::Up(server) = &snapshot.local else {
+            return false;
+        };
+        let ServerRole::Replica { host, port, link } = &server.role else {
+            return false;
+        };
+        let there = |peer: &&Peer| peer.target.as_ref() == Some(&(host.clone(), *port));
+        let master = snapshot.peers.values().find(there);
+        let Some(at) = master
+            .and_then(|m| m.server)
+            .filter(|_| *link != LinkState::Up)
+        else {
+            return false;
+        };
+        let login = self.login.of_user(&self.replication.user, password.clone());
+        Connection::open(at, &login, LIMIT, None).await.is_ok()
+    }
+
+    /// An ACL file brings the default user back as it is there at each start: its password is whoever's
+    /// who wrote the file.
+    async fn leave_default_user_to_its_file(&mut self) {
+        let Some(connection) = self.server.connection() else {
+            return;
+        };
+        let file = connection.config_get("aclfile").await.ok().flatten();
+        if self.secrets.guards_default && file.is_some_and(|file| !file.is_empty()) {
+            self.secrets.guards_default = false;
+            tracing::warn!(
+                "the server has an ACL file: add the new password to its default user there"
+            );
+        }
     }
 
     fn read_certificates(&mut self) {
@@ -284,7 +374,7 @@ impl Sidecar {
 
     /// A server reads its certificates when it is told to, and goes on with those that it has otherwise.
     async fn tell_server_of_certificates(&mut self, snapshot: &Snapshot) {
-        let crate::decide::Local::Up(server) = &snapshot.local else {
+        let Local::Up(server) = &snapshot.local else {
             return;
         };
         let Some(tls) = self.login.tls().cloned() else {
@@ -297,6 +387,7 @@ impl Sidecar {
         let Some(connection) = self.server.connection() else {
             return;
         };
+        let name = self.login.server_name(snapshot.me);
         let told = async {
             let path = connection.config_get("tls-cert-file").await?;
             let Some(path) = path.filter(|path| !path.is_empty()) else {
@@ -304,17 +395,25 @@ impl Sidecar {
             };
             // The sidecar was away when they were replaced.
             let same_file = tls.own_file() == Some(Path::new(&path));
-            let late = same_file && connection.certificate() != tls.own().as_ref();
+            let late = match (connection.certificate(), tls.own()) {
+                (Some(shown), Some(own)) => same_file && !shown.is(&own),
+                (Some(_) | None, _) => false,
+            };
             if !late && !self.secrets.tell_server {
                 return Ok(false);
             }
+            // One with which nobody could reach it is left aside.
+            if same_file && let Err(why) = tls.own_fits(&name) {
+                return Err(Untold::Unfit(why));
+            }
             // Servers before 6.2 take only another text for a change; this one leads to the same file.
-            let other = match path.strip_prefix("//") {
-                Some(rest) => format!("/{rest}"),
-                None => format!("/{path}"),
+            let other = match (path.strip_prefix("//"), path.starts_with('/')) {
+                (Some(rest), _) => format!("/{rest}"),
+                (None, true) => format!("/{path}"),
+                (None, false) => format!("./{path}"),
             };
             connection.config_set("tls-cert-file", &other).await?;
-            Ok::<_, ServerError>(true)
+            Ok::<_, Untold>(true)
         };
         match told.await {
             Ok(told) => {
@@ -325,28 +424,31 @@ impl Sidecar {
                 }
                 self.look_at_shown(told).await;
             }
-            Err(error) => {
+            Err(Untold::Unfit(why)) => {
+                let what = "the certificate was replaced by one that is not this server's: it goes on with the one from before";
+                self.troubles.certificates = Some(self.trouble(anyhow::anyhow!(why), what));
+            }
+            Err(Untold::Server(error)) => {
                 let what = "the local server could not be made to read its certificates again";
                 self.troubles.certificates = Some(self.trouble(error, what));
             }
         }
     }
 
-    /// What the local server shows now: to a new connection, where that is something else than before.
+    /// What the local server shows now: to a new connection, where that may be something else than before.
     async fn look_at_shown(&mut self, anew: bool) {
         let Some(connection) = self.server.connection() else {
             return;
         };
+        self.secrets.shown_at = Some(clock::now());
         if !anew {
             self.secrets.shown = connection.certificate().cloned();
             return;
         }
-        match Connection::open(connection.at(), &self.login, LIMIT, None).await {
-            Ok(new) => self.secrets.shown = new.certificate().cloned(),
-            Err(error) => {
-                let what = "the local server shows a certificate that does not do";
-                self.troubles.certificates = Some(self.trouble(error, what));
-            }
+        let at = connection.at();
+        let opened = tokio::time::timeout(LIMIT, Connection::open(at, &self.login, LIMIT, None));
+        if let Ok(Ok(new)) = opened.await {
+            self.secrets.shown = new.certificate().cloned();
         }
     }
 
@@ -370,9 +472,25 @@ impl Sidecar {
             self.metrics.certificate(of, certificate.until.as_secs());
             if certificate.ends_soon(now) {
                 ending.push(ends(what, &certificate, now));
+            } else if let Some(why) = &certificate.unfit {
+                ending.push(format!(
+                    "{what} is not one of this pod ({why}): nobody else connects"
+                ));
             }
         }
-        self.troubles.ending = (!ending.is_empty()).then(|| ending.join("; "));
+        self.troubles.unfit = (!ending.is_empty()).then(|| ending.join("; "));
+    }
+}
+
+/// Why the server was not told to read its certificates again.
+enum Untold {
+    Unfit(String),
+    Server(ServerError),
+}
+
+impl From<ServerError> for Untold {
+    fn from(error: ServerError) -> Self {
+        Self::Server(error)
     }
 }
 

@@ -16,7 +16,8 @@ pub(super) struct Troubles {
     pub(super) user: Option<String>,
     pub(super) password: Option<String>,
     pub(super) certificates: Option<String>,
-    pub(super) ending: Option<String>,
+    pub(super) waits: Option<String>,
+    pub(super) unfit: Option<String>,
     pub(super) action: Option<(String, Time)>,
 }
 
@@ -33,7 +34,8 @@ impl Troubles {
             self.conf.clone().map(Reason::NotPrepared),
             self.password.clone().map(Reason::SecretUnread),
             self.certificates.clone().map(Reason::SecretUnread),
-            self.ending.clone().map(Reason::CertificateEnds),
+            self.waits.clone().map(Reason::PasswordWaits),
+            self.unfit.clone().map(Reason::CertificateUnfit),
         ]
         .into_iter()
         .flatten()
