@@ -19,7 +19,7 @@ use crate::login::{Login, Passwords};
 use crate::observe::info::ServerRole;
 use crate::observe::redis::{Connection, ServerError};
 use crate::observe::tls::Certificate;
-use crate::report::LinkState;
+use crate::report::{LinkState, Role};
 use crate::secret::{self, Secret, sha256_hex};
 
 /// How often files are read again. The kubelet itself takes a minute to put a changed Secret there.
@@ -289,7 +289,13 @@ impl Sidecar {
         let me = (snapshot.me, self.server.connection().map(|c| c.at()));
         let peers = snapshot.peers.iter();
         let peers = peers.filter(|(_, peer)| !matches!(peer.state, PeerState::Missing));
-        let peers = peers.map(|(ordinal, peer)| (*ordinal, peer.server));
+        // Who was silent in this turn is not waited for again in it.
+        let answers = |peer: &Peer| match &peer.state {
+            PeerState::Answered(report) => report.role != Role::Unreachable,
+            PeerState::ServerOnly(_) => true,
+            PeerState::Missing | PeerState::Silent(_) => false,
+        };
+        let peers = peers.map(|(ordinal, peer)| (*ordinal, peer.server.filter(|_| answers(peer))));
         let user = self.login.username().unwrap_or(DEFAULT_USER);
         let logins =
             [user, &self.replication.user].map(|user| self.login.of_user(user, password.clone()));
@@ -300,16 +306,17 @@ impl Sidecar {
                 let Some(at) = at else {
                     return Some(format!("{pod} cannot be asked"));
                 };
-                for login in logins {
-                    let opened =
-                        tokio::time::timeout(LIMIT, Connection::open(at, &login, LIMIT, None));
-                    match opened.await {
-                        Ok(Ok(_)) => {}
-                        Ok(Err(error)) => return Some(format!("{pod}: {error}")),
-                        Err(_) => return Some(format!("{pod} does not answer")),
+                let all = async {
+                    for login in logins {
+                        Connection::open(at, &login, LIMIT, None).await?;
                     }
+                    Ok::<_, ServerError>(())
+                };
+                match tokio::time::timeout(LIMIT, all).await {
+                    Ok(Ok(())) => None,
+                    Ok(Err(error)) => Some(format!("{pod}: {error}")),
+                    Err(_) => Some(format!("{pod} does not answer")),
                 }
-                None
             });
         }
         let mut without: Vec<_> = asking.join_all().await.into_iter().flatten().collect();

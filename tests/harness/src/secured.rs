@@ -18,6 +18,8 @@ const HASH: &str = "85247c0413589e34e26c54dbb4b4a56fde95695431b6c590f6b59effa441
 pub const USER: &str = "podzero";
 /// What that user may do, as the README lists it.
 pub const RULES: &str = "+info +replicaof +config|get +config|set +client|kill +acl|setuser";
+/// No default user. Redis 6.0 asks for the right to HELLO before anybody has logged in.
+const DEFAULT_OFF: &str = "user default off +hello";
 /// The tests' own user and its password.
 pub const APP: (&str, &str) = ("app", "of-the-app");
 /// Where the tests' own connections go, which do not speak TLS.
@@ -38,7 +40,7 @@ impl Builder {
         self.private()
             .env("PODZERO_USERNAME", USER)
             .password(PASSWORD)
-            .base("user default off")
+            .base(DEFAULT_OFF)
             .base(&format!("user {USER} on #{HASH} -@all {RULES}"))
             .base(&format!("user {} on >{} ~* +@all", APP.0, APP.1))
             .tests_log_in(APP)
