@@ -194,7 +194,9 @@ impl Sidecar {
         let over = |until: &u64| *until <= now;
         let due = self.secrets.until.last().is_some_and(over) && self.secrets.written;
         if !self.secrets.everywhere || due {
-            self.leave_default_user_to_its_file().await;
+            if !self.leave_default_user_to_its_file().await {
+                return;
+            }
             let without = self.who_does_not_accept(&current, snapshot).await;
             self.troubles.waits = (!without.is_empty()).then(|| {
                 let who = without.join("; ");
@@ -346,18 +348,21 @@ impl Sidecar {
     }
 
     /// An ACL file brings the default user back as it is there at each start: its password is whoever's
-    /// who wrote the file.
-    async fn leave_default_user_to_its_file(&mut self) {
+    /// who wrote the file. False when the server could not be asked whether it has one.
+    async fn leave_default_user_to_its_file(&mut self) -> bool {
         let Some(connection) = self.server.connection() else {
-            return;
+            return false;
         };
-        let file = connection.config_get("aclfile").await.ok().flatten();
+        let Ok(file) = connection.config_get("aclfile").await else {
+            return false;
+        };
         if self.secrets.guards_default && file.is_some_and(|file| !file.is_empty()) {
             self.secrets.guards_default = false;
             tracing::warn!(
                 "the server has an ACL file: add the new password to its default user there"
             );
         }
+        true
     }
 
     fn read_certificates(&mut self) {
