@@ -88,7 +88,7 @@ pub(crate) fn figure() -> Result<Figure> {
 
 /// A set of podzero's with a Service of its master, not started.
 fn with_service(members: u32) -> Result<Cluster> {
-    Cluster::make(|builder| {
+    Cluster::unwatched(|builder| {
         builder
             .members(members)
             .sidecar_env("PODZERO_MASTER_SERVICE", "redis-master")

@@ -30,8 +30,7 @@ struct Cost {
 
 /// Sidecars at idle, with either authority.
 pub(crate) fn figure() -> Result<Figure> {
-    // Nobody else looks on meanwhile, as the tests' own record of epochs would.
-    let mut cluster = Cluster::make(|builder| builder)?;
+    let mut cluster = Cluster::unwatched(|builder| builder)?;
     cluster.set.start_all()?;
     cluster.set.converge()?;
     let lease = cost("with the Lease", &sidecars(&cluster.set)?)?;

@@ -84,7 +84,7 @@ pub(crate) fn figure() -> Result<Figure> {
         note_moves(how, &outcome);
         Ok(outcome)
     };
-    let mut cluster = Cluster::make(|builder| builder)?;
+    let mut cluster = Cluster::unwatched(|builder| builder)?;
     cluster.set.start_all()?;
     let killed = on("podzero, killed", &mut cluster.set, KILLED)?;
     let paused = on("podzero, paused", &mut cluster.set, PAUSED)?;

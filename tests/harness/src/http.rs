@@ -101,6 +101,14 @@ impl Status {
         counter.and_then(Value::as_u64).unwrap_or(0)
     }
 
+    /// The histories (replication IDs) of which the data is made, each with the epoch it was written in.
+    pub fn lineage(&self) -> Vec<(String, String)> {
+        let list = self.0.pointer("/replication/lineage");
+        let one = |of: &Value| Some((of["id"].as_str()?.to_owned(), of["epoch"].to_string()));
+        let each = list.and_then(Value::as_array).into_iter().flatten();
+        each.filter_map(one).collect()
+    }
+
     /// All reasons in one text, `code: message` each.
     pub fn reasons(&self) -> String {
         let reasons = self.0.get("reasons").and_then(Value::as_array);

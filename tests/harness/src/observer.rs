@@ -21,35 +21,53 @@ use crate::wait::{now, pause};
 #[derive(Debug)]
 pub struct Observer {
     stop: Arc<AtomicBool>,
-    threads: Vec<(IpAddr, JoinHandle<Seen>)>,
+    threads: Vec<JoinHandle<Seen>>,
 }
 
-/// When a server surely accepted writes, for each history (replication ID) that it wrote.
-type Reigns = BTreeMap<String, Reign>;
+/// How long to wait between two writes to a server, unless told otherwise.
+const PACE: Duration = Duration::from_millis(3);
 
-/// From the answer to the first accepted write to the sending of the last one.
-#[derive(Debug, Clone, Copy)]
-struct Reign {
+/// A server that accepted writes of one history: from the answer to the first one to the sending of the
+/// last one.
+#[derive(Debug, Clone)]
+pub struct Reign {
+    /// The server.
+    pub address: IpAddr,
+    /// The replication ID that it wrote under.
+    pub history: String,
     from: Instant,
     to: Instant,
+}
+
+impl Reign {
+    /// For how long both servers surely accepted writes; nothing when it is the same server.
+    pub fn beside(&self, other: &Self) -> Option<Duration> {
+        let (from, to) = (self.from.max(other.from), self.to.min(other.to));
+        (self.address != other.address && from < to).then(|| to - from)
+    }
 }
 
 #[derive(Debug, Default)]
 struct Seen {
     answers: u64,
-    reigns: Reigns,
+    reigns: BTreeMap<String, Reign>,
 }
 
 impl Observer {
     /// Begins to write, from the network of the calling thread.
     pub fn start(addresses: Vec<IpAddr>, password: Option<&str>) -> Self {
+        Self::start_at_pace(addresses, password, PACE)
+    }
+
+    /// The same, with another time between two writes.
+    pub fn start_at_pace(addresses: Vec<IpAddr>, password: Option<&str>, pace: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let threads = addresses
             .into_iter()
             .map(|address| {
                 let (told, password) = (Arc::clone(&stop), password.map(ToOwned::to_owned));
-                let look = move || look(address, password.as_deref(), &told);
-                (address, std::thread::spawn(look))
+                let look = move || look(address, password.as_deref(), pace, &told);
+                std::thread::spawn(look)
             })
             .collect();
         Self { stop, threads }
@@ -57,32 +75,37 @@ impl Observer {
 
     /// Ends the looking; an error when two servers accepted writes, or no server ever answered.
     pub fn finish(self) -> Result<()> {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut all = Vec::new();
-        let mut answers = 0;
-        for (address, thread) in self.threads {
-            let seen = thread
-                .join()
-                .map_err(|_| anyhow!("an observer's thread panicked"))?;
-            answers += seen.answers;
-            all.extend(seen.reigns.into_iter().map(|(id, r)| (address, id, r)));
-        }
-        ensure!(answers > 0, "the observer never got an answer");
-        for (at, (one, id, reign)) in all.iter().enumerate() {
-            for (other, other_id, also) in &all[at + 1..] {
-                let (from, to) = (reign.from.max(also.from), reign.to.min(also.to));
+        let all = self.reigns()?;
+        for (at, reign) in all.iter().enumerate() {
+            for other in &all[at + 1..] {
+                let both = reign.beside(other);
                 ensure!(
-                    one == other || from >= to,
-                    "two masters: {one} (history {id}) and {other} (history {other_id}) both accepted writes for {:?}",
-                    to - from
+                    both.is_none(),
+                    "two masters: both accepted writes for {both:?}: {reign:?}, {other:?}"
                 );
             }
         }
         Ok(())
     }
+
+    /// Ends the looking and tells who accepted writes; an error when no server ever answered.
+    pub fn reigns(self) -> Result<Vec<Reign>> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut all = Vec::new();
+        let mut answers = 0;
+        for thread in self.threads {
+            let seen = thread
+                .join()
+                .map_err(|_| anyhow!("an observer's thread panicked"))?;
+            answers += seen.answers;
+            all.extend(seen.reigns.into_values());
+        }
+        ensure!(answers > 0, "the observer never got an answer");
+        Ok(all)
+    }
 }
 
-fn look(address: IpAddr, password: Option<&str>, told: &AtomicBool) -> Seen {
+fn look(address: IpAddr, password: Option<&str>, pace: Duration, told: &AtomicBool) -> Seen {
     let (mut seen, mut connection) = (Seen::default(), None);
     while !told.load(Ordering::Relaxed) {
         if connection.is_none() {
@@ -96,9 +119,11 @@ fn look(address: IpAddr, password: Option<&str>, told: &AtomicBool) -> Seen {
                     if let Some(history) = history {
                         let answered_at = now();
                         seen.reigns
-                            .entry(history)
+                            .entry(history.clone())
                             .and_modify(|reign| reign.to = sent_at)
                             .or_insert(Reign {
+                                address,
+                                history,
                                 from: answered_at,
                                 to: sent_at,
                             });
@@ -107,7 +132,7 @@ fn look(address: IpAddr, password: Option<&str>, told: &AtomicBool) -> Seen {
                 Err(_) => connection = None,
             }
         }
-        pause(Duration::from_millis(3));
+        pause(pace);
     }
     seen
 }
