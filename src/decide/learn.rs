@@ -368,7 +368,7 @@ fn may_promise(snapshot: &Snapshot, memory: &Memory, holder: Option<Ordinal>) ->
         } => true,
         // A server that cannot be asked may be writable; it must be fenced, or gone, first.
         Local::Unreachable {
-            silence: Silence::Hangs | Silence::Busy,
+            silence: Silence::Hangs | Silence::Refuses,
             ..
         } => memory.held.is_none(),
     }

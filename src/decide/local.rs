@@ -29,7 +29,7 @@ pub fn step(view: &View<'_>) -> Decision {
         Local::Unreachable { silence, why } => {
             let fence = match silence {
                 // It is queued: whenever the server goes on, it does not go on as a master.
-                Silence::Hangs | Silence::Busy => {
+                Silence::Hangs | Silence::Refuses => {
                     past_its_deadline(view).or_else(|| promotion_unknown(view))
                 }
                 Silence::Gone => None,

@@ -73,8 +73,8 @@ pub enum Local {
 pub enum Silence {
     /// Nothing listens there, and our own connection ended: the process is gone.
     Gone,
-    /// It says that it runs a script: it takes no other command meanwhile.
-    Busy,
+    /// It answers, and not what it is asked: it runs a script, or refuses the login or the certificate.
+    Refuses,
     /// No answer: it may be anything, writable too.
     Hangs,
 }

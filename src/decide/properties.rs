@@ -156,7 +156,7 @@ proptest! {
         let writable = match &world.snapshot.local {
             Local::Up(server) => server.role == ServerRole::Master,
             Local::Loading { .. } | Local::Unreachable { silence: Silence::Gone, .. } => false,
-            Local::Unreachable { silence: Silence::Hangs | Silence::Busy, .. } => before.held.is_some(),
+            Local::Unreachable { silence: Silence::Hangs | Silence::Refuses, .. } => before.held.is_some(),
         };
         let own = after.epoch.max(after.last_epoch).max(after.held.as_ref().map(|h| h.epoch));
         if (writable || after.intent.is_some()) && after.epoch_seen > before.epoch_seen.max(own) {

@@ -57,8 +57,8 @@ impl LocalServer {
         match self.info().await {
             Ok(local) => local,
             Err(error) => {
-                let silence = if error.is_busy() {
-                    Silence::Busy
+                let silence = if error.is_refusal() {
+                    Silence::Refuses
                 } else if matches!(error, ServerError::Refused { .. }) {
                     self.connection = None;
                     self.hung = None;

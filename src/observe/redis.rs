@@ -105,17 +105,16 @@ pub enum ServerError {
 }
 
 impl ServerError {
-    /// Whether the server runs a script, and takes no other command meanwhile.
-    pub fn is_busy(&self) -> bool {
+    /// Whether a server lives there that does not do what it is told: it runs a script, or refuses the
+    /// login or the certificate.
+    pub fn is_refusal(&self) -> bool {
         match self {
-            Self::Answered { cause, .. } => cause.starts_with("BUSY "),
+            Self::Answered { .. } | Self::Tls { .. } | Self::Login { .. } => true,
             Self::Silent { .. }
             | Self::Broken { .. }
             | Self::NotRedis { .. }
             | Self::Info { .. }
-            | Self::Refused { .. }
-            | Self::Tls { .. }
-            | Self::Login { .. } => false,
+            | Self::Refused { .. } => false,
         }
     }
 

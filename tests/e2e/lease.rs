@@ -344,6 +344,35 @@ fn a_server_that_runs_a_script_keeps_the_role() -> Result<()> {
     Ok(())
 }
 
+/// Somebody changes the server's password, and the sidecar is started again: it can neither ask the
+/// master nor stop it. Nobody is promoted beside it, and the way out is said.
+#[test]
+fn a_master_that_refuses_its_sidecar_keeps_the_role() -> Result<()> {
+    let mut cluster = Cluster::make(|builder| builder.password("of-the-set"))?;
+    let set = &mut cluster.set;
+    set.start_all()?;
+    ensure!(set.converge()? == 0, "{:?}", set.masters());
+    let observer = set.observe();
+    let mut app = set.member(0).connect()?;
+    app.tell("CONFIG SET requirepass somebody-elses")?;
+    set.member_mut(0).kill_sidecar()?;
+    set.member_mut(0).start_sidecar()?;
+    set.wait_for("it is said", || {
+        let reasons = set.member(0).status()?.reasons();
+        ensure!(reasons.contains("refuses the login"), "{reasons}");
+        ensure!(reasons.contains("--password-file"), "{reasons}");
+        Ok(())
+    })?;
+    harness::wait::stays("redis-0 leads", Duration::from_secs(10), || {
+        ensure!(cluster.holder()? == "redis-0", "{}", cluster.lease()?);
+        app.tell("SET a 1")
+    })?;
+    app.tell("CONFIG SET requirepass of-the-set")?;
+    let settled = cluster.set.converge()?;
+    ensure!(settled == 0, "redis-{settled} leads");
+    observer.finish()
+}
+
 /// S9: everybody follows an address at which nobody is any more: whoever has most leads.
 #[test]
 fn s9_members_that_follow_a_dead_address_find_the_best_by_the_lease() -> Result<()> {

@@ -66,10 +66,18 @@ pub(super) fn step(view: &View<'_>, sight: &Sight) -> Decision {
             let how = "its server is gone, and another member can take over".to_owned();
             give_up(sight, says, Reason::GrantEnds { epoch, how })
         }
-        // One that runs a script takes no writes, and is the master again when it ends.
+        Local::Unreachable {
+            silence: Silence::Refuses,
+            ..
+        } if never_led(view) && somebody_else(view, says).is_some() => {
+            let how = "its server refuses podzero, and another member can take over".to_owned();
+            give_up(sight, says, Reason::GrantEnds { epoch, how })
+        }
+        // One that runs a script takes no writes, and is the master again when it ends. One that refuses
+        // the login may take them, and nobody can stop it.
         Local::Loading { .. }
         | Local::Unreachable {
-            silence: Silence::Gone | Silence::Busy,
+            silence: Silence::Gone | Silence::Refuses,
             ..
         } => renew(view, sight, says),
         // Whoever hangs for longer than the Lease lasts loses it.
@@ -241,6 +249,11 @@ pub fn give_up(sight: &Sight, says: &Says, reason: Reason) -> Decision {
 fn hands_master(view: &View<'_>) -> Option<Ordinal> {
     let other = |r: &&Report| r.ordinal != view.snapshot.me && r.is_hands_master();
     view.reports().find(other).map(|r| r.ordinal)
+}
+
+/// The role was granted, and the server never told to take it.
+fn never_led(view: &View<'_>) -> bool {
+    view.memory.held.is_none() && view.memory.intent.is_none()
 }
 
 /// A member that could take the role at once.

@@ -86,7 +86,7 @@ fn doing() -> impl Strategy<Value = Doing> {
         1 => Just(Doing::Leads),
         1 => Just(Doing::AcceptsWrites),
         1 => Just(Doing::Loads),
-        1 => select(vec![Silence::Gone, Silence::Busy, Silence::Hangs]).prop_map(Doing::Unanswered),
+        1 => select(vec![Silence::Gone, Silence::Refuses, Silence::Hangs]).prop_map(Doing::Unanswered),
     ]
 }
 

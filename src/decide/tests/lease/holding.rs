@@ -166,17 +166,32 @@ fn server_rows(table: &mut Table) {
         "fence",
         "lease_lost",
     );
-    let busy = Member {
+    let refuses = Member {
         local: Local::Unreachable {
-            silence: Silence::Busy,
-            why: "BUSY".to_owned(),
+            silence: Silence::Refuses,
+            why: "BUSY, or WRONGPASS".to_owned(),
         },
         ..me.clone()
     };
     table.row(
-        "one that runs a script is renewed for",
-        &busy,
-        by_lease(&busy, &others, renewed(0, 1, 1000)),
+        "one that runs a script, or refuses the login, may accept writes: it is renewed for",
+        &refuses,
+        by_lease(&refuses, &others, renewed(0, 1, 1000)),
+        "claim",
+        "server_unreachable",
+    );
+    let never_led = refuses.memory(|m| m.held = None);
+    table.row(
+        "but not if it never was told to take the role: another takes it",
+        &never_led,
+        by_lease(&never_led, &others, renewed(0, 1, 1000)),
+        "claim",
+        "grant_ends",
+    );
+    table.row(
+        "unless nobody else could",
+        &never_led,
+        by_lease(&never_led, &[], renewed(0, 1, 1000)),
         "claim",
         "server_unreachable",
     );
