@@ -7,7 +7,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -19,6 +19,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use x509_cert::der::Decode as _;
+
+use crate::clock;
 
 /// Where certificates are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +101,18 @@ impl Certificate {
         self.print == other.print
     }
 
+    /// Whether its time has come, and is not over.
+    fn in_force(&self, now: Duration) -> Result<(), String> {
+        let day = |at: Duration| humantime::format_rfc3339_seconds(UNIX_EPOCH + at);
+        if self.until <= now {
+            return Err(format!("it was valid until {}", day(self.until)));
+        }
+        if self.from > now {
+            return Err(format!("it is valid from {} on", day(self.from)));
+        }
+        Ok(())
+    }
+
     /// So close to its end that somebody should know: the last tenth of its time, and no more than the
     /// last 30 days of it.
     pub fn ends_soon(&self, now: Duration) -> bool {
@@ -147,11 +161,22 @@ impl Tls {
     }
 
     /// Reads the files again; says whether they changed. What is in them now is used by new connections.
-    /// Where they cannot be used, what was read before goes on.
+    /// Where they cannot be used, or not any more, what was read before goes on.
     pub fn reload(&self) -> Result<bool, TlsError> {
         let loaded = load(&self.files)?;
         let mut now = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = now.print != loaded.print;
+        let today = Duration::from_secs(clock::unix_seconds());
+        if let (Some(before), Some(new)) = (&now.own, &loaded.own)
+            && before.in_force(today).is_ok()
+            && let Err(why) = new.in_force(today)
+        {
+            return Err(TlsError::Unusable {
+                path: self.own_file().unwrap_or(&self.files.ca).to_owned(),
+                flag: CERT,
+                why,
+            });
+        }
         if changed {
             *now = loaded;
         }

@@ -4,6 +4,7 @@
 mod api_proxy;
 mod away;
 mod bad_input;
+mod certificates;
 mod cluster;
 mod data;
 mod dns;

@@ -1,13 +1,14 @@
-//! Passwords, users and certificates: that they work with the least rights, that a stranger is found out,
-//! and that they are replaced without anybody noticing. The suites of bootstrap, handover and failover
-//! run with all of it too (`PODZERO_TEST_SECURED`).
+//! Passwords and users: that they work with the least rights and with TLS, that they are replaced without
+//! anybody noticing, and that they are nowhere else. The suites of bootstrap, handover and failover run
+//! with all of it too (`PODZERO_TEST_SECURED`).
 
 use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use harness::set::server_binary;
-use harness::{Conn, Manner, Member, Set, Writers, secured};
+use harness::client::{Way, connect_by};
+use harness::secured::PLAIN_PORT;
+use harness::{Conn, Manner, Member, Set, Writers};
 
 use crate::handover::podzero;
 use crate::{all_have, pause, set, start_elsewhere, write_everywhere};
@@ -37,93 +38,36 @@ fn core_s56_with_the_least_rights_and_tls_a_set_starts_hands_over_and_comes_back
     Ok(())
 }
 
-/// Servers without any port but the one with TLS.
+/// Whatever people and their generators choose, from the generated configuration to the last handover.
 #[test]
-fn a_set_of_servers_with_tls_alone() -> Result<()> {
-    let mut set = set().private_only().make()?;
-    set.start_all()?;
-    let all_ready = |set: &Set| {
-        set.wait_for("all are ready", || {
-            for member in set.members() {
-                let page = member.get("/readyz")?;
-                ensure!(page.code == 200, "{}: {}", member.pod(), page.body);
-            }
-            Ok(())
-        })
-    };
-    all_ready(&set)?;
-    ensure!(cli(set.member(0), "SET there 1")? == "OK", "not written");
-    let (code, said) = podzero(&set, 0, &["failover", "--to", "redis-1"])?;
-    ensure!(code == 0, "{code}: {said}");
-    all_ready(&set)?;
-    ensure!(cli(set.member(1), "GET there")? == "1", "not there");
-    ensure!(cli(set.member(1), "SET there 2")? == "OK", "not written");
-    Ok(())
-}
-
-/// What `redis-cli` with the pod's certificate is told.
-fn cli(member: &Member, words: &str) -> Result<String> {
-    let cli = server_binary()?.with_file_name("redis-cli");
-    let cli = cli.to_str().context("a path")?;
-    let tls = member.path("tls");
-    let file = |name: &str| tls.join(name).display().to_string();
-    let (ca, cert, key) = (file("ca.crt"), file("tls.crt"), file("tls.key"));
-    let address = member.address().to_string();
-    let mut all = vec![
-        "--tls", "--cacert", &ca, "--cert", &cert, "--key", &key, "-h", &address,
-    ];
-    all.extend(words.split(' '));
-    Ok(member.run(cli, &all)?.trim().to_owned())
-}
-
-/// A certificate that the authority signed, but for somebody else: nobody takes that server for the
-/// member that it is, but its own sidecar, which must be able to stop it.
-#[test]
-fn a_server_with_the_certificate_of_another_is_nobody() -> Result<()> {
-    let mut set = set().private().start()?;
-    set.member_mut(2).kill()?;
-    set.member(2).renew_certificate("DNS:somebody.else")?;
-    set.member_mut(2).start()?;
-    set.wait_for("its own sidecar says so", || {
-        let reasons = set.member(2).status()?.reasons();
-        ensure!(reasons.contains("certificate_unfit"), "{reasons}");
-        ensure!(
-            reasons.contains("redis-2.redis.shop.svc.cluster.local"),
-            "{reasons}"
-        );
-        Ok(())
-    })?;
-    ensure!(set.converge()? == 0, "the role moved");
-    let (code, said) = podzero(&set, 0, &["failover", "--to", "redis-2"])?;
-    ensure!(code != 0, "{said}");
-    ensure!(set.converge()? == 0, "the role moved");
-    set.member(2).renew_certificate(&secured::all_members())?;
-    set.wait_for("it shows the new one", || {
-        let reasons = set.member(2).status()?.reasons();
-        ensure!(!reasons.contains("certificate_unfit"), "{reasons}");
-        Ok(())
-    })?;
-    // One that did not take it is passed over for a while.
-    set.wait_for("it is handed over", || {
-        let (code, said) = podzero(&set, 0, &["failover", "--to", "redis-2"])?;
-        ensure!(code == 0, "{code}: {said}");
-        Ok(())
-    })?;
-    ensure!(set.converge()? == 2, "the role did not move");
-    // One that is wrong comes later: the server goes on with what it has.
-    let shown_before = shown(set.member(2))?;
-    set.member(2).renew_certificate("DNS:somebody.else")?;
-    set.wait_for("its sidecar says so", || {
-        let reasons = set.member(2).status()?.reasons();
-        ensure!(reasons.contains("secret_unread"), "{reasons}");
-        ensure!(reasons.contains("is not this server's"), "{reasons}");
-        Ok(())
-    })?;
-    ensure!(
-        shown(set.member(2))? == shown_before,
-        "it shows another one"
-    );
-    ensure!(set.converge()? == 2, "the role moved");
+fn s52_passwords_of_any_text_work_with_tls() -> Result<()> {
+    let longest = "x".repeat(512);
+    let mut set = set().private().password("replaced below").make()?;
+    for password in [
+        "#ai%EQie!^i",
+        " in between and around ",
+        "'single' and \"double\"",
+        "back\\slash \\n \\",
+        "$HOME ${x} `y` $(z)",
+        "päßwörd 日本 🔑",
+        "a\tb",
+        &longest,
+    ] {
+        connect_by(Way {
+            port: Some(PLAIN_PORT),
+            login: Some(("default".to_owned(), password.to_owned())),
+        });
+        for member in set.members() {
+            member.replace_password(password)?;
+        }
+        set.start_all()?;
+        let master = set.converge().context(password.to_owned())?;
+        let to = format!("redis-{}", (master + 1) % 3);
+        let (code, said) = podzero(&set, master, &["failover", "--to", &to])?;
+        ensure!(code == 0, "{password}: {code}: {said}");
+        set.converge().context(password.to_owned())?;
+        set.kill_all()?;
+    }
     Ok(())
 }
 
@@ -196,7 +140,7 @@ fn a_password_that_is_put_back_while_the_sidecar_is_away() -> Result<()> {
 }
 
 /// How it is with everybody's applications before something is replaced.
-struct Before {
+pub(crate) struct Before {
     writers: Writers,
     epoch: u64,
     syncs: u64,
@@ -204,7 +148,7 @@ struct Before {
 }
 
 impl Before {
-    fn begin(set: &Set, password: Option<&str>) -> Result<Self> {
+    pub(crate) fn begin(set: &Set, password: Option<&str>) -> Result<Self> {
         let manner = Manner {
             pause: Duration::from_millis(5),
             large: None,
@@ -218,7 +162,7 @@ impl Before {
     }
 
     /// Nobody noticed.
-    fn end(self, set: &Set) -> Result<()> {
+    pub(crate) fn end(self, set: &Set) -> Result<()> {
         let written = self.writers.finish(set.member(0).address())?;
         ensure!(written.errors == 0, "{written:?}");
         ensure!(set.converge()? == 0, "the role moved");
@@ -237,7 +181,7 @@ fn runs(set: &Set) -> Result<Vec<String>> {
 }
 
 /// The links of all replicas end, and come back.
-fn link_anew(set: &Set) -> Result<()> {
+pub(crate) fn link_anew(set: &Set) -> Result<()> {
     set.member(0).connect()?.tell("CLIENT KILL TYPE replica")?;
     pause(1);
     set.converge().map(|_| ())
@@ -302,7 +246,7 @@ fn s55_a_password_is_replaced_while_everything_goes_on() -> Result<()> {
     let master = set.member(0).address();
     let written = before.writers.end(master);
     ensure!(written.is_err(), "the old one is accepted");
-    harness::client::connect_by(harness::client::Way {
+    connect_by(Way {
         port: None,
         login: Some(("default".to_owned(), "the second".to_owned())),
     });
@@ -358,76 +302,6 @@ fn a_password_that_cannot_be_used_replaces_nothing() -> Result<()> {
         ensure!(!reasons.contains("secret_unread"), "{reasons}");
         Ok(())
     })?;
-    before.end(&set)
-}
-
-/// What a server shows to a new connection.
-fn shown(member: &Member) -> Result<String> {
-    let tls = member.path("tls");
-    let words = format!(
-        "openssl s_client -connect '{}:6379' -cert {tls}/tls.crt -key {tls}/tls.key -CAfile {tls}/ca.crt </dev/null 2>/dev/null | openssl x509 -noout -fingerprint -sha256",
-        member.address(),
-        tls = tls.display()
-    );
-    member.run("sh", &["-c", &words])
-}
-
-fn in_file(member: &Member) -> Result<String> {
-    let file = member.path("tls").join("tls.crt");
-    let file = file.display().to_string();
-    member.run(
-        "openssl",
-        &["x509", "-noout", "-fingerprint", "-sha256", "-in", &file],
-    )
-}
-
-/// Certificates are replaced; connections that exist go on, new ones use the new.
-#[test]
-fn core_s58_certificates_are_replaced_while_everything_goes_on() -> Result<()> {
-    let mut set = set().private().start()?;
-    let before = Before::begin(&set, None)?;
-    let old = shown(set.member(0))?;
-    // One sidecar is away meanwhile.
-    set.member_mut(2).kill_sidecar()?;
-    for member in set.members() {
-        member.renew_certificate(&secured::all_members())?;
-    }
-    set.member_mut(2).start_sidecar()?;
-    set.wait_for("the servers show the new ones", || {
-        for member in set.members() {
-            let (shown, file) = (shown(member)?, in_file(member)?);
-            ensure!(shown == file, "{}: {shown} is not {file}", member.pod());
-        }
-        Ok(())
-    })?;
-    ensure!(shown(set.member(0))? != old, "it is the same");
-    link_anew(&set)?;
-    for member in set.members() {
-        let page = member.get("/metrics")?.body;
-        for of in ["authority", "own", "server"] {
-            let name = format!("podzero_certificate_expiry_timestamp_seconds{{of=\"{of}\"}}");
-            let line = page.lines().find(|line| line.starts_with(&name));
-            ensure!(line.is_some(), "{}: no {name} in {page}", member.pod());
-        }
-    }
-    before.end(&set)
-}
-
-/// Files that do not belong together replace nothing.
-#[test]
-fn certificates_that_cannot_be_used_replace_nothing() -> Result<()> {
-    let set = set().private().start()?;
-    let before = Before::begin(&set, None)?;
-    let key = set.member(1).path("tls").join("tls.key");
-    let kept = fs::read(&key)?;
-    fs::write(&key, "-----BEGIN NOTHING-----\n")?;
-    set.wait_for("it is said", || {
-        let reasons = set.member(1).status()?.reasons();
-        ensure!(reasons.contains("secret_unread"), "{reasons}");
-        ensure!(reasons.contains("--tls-key-file"), "{reasons}");
-        Ok(())
-    })?;
-    fs::write(&key, kept)?;
     before.end(&set)
 }
 

@@ -336,6 +336,13 @@ impl Member {
         secured::certificate(authority, &self.folder.join("tls"), names)
     }
 
+    /// The same by one that has expired.
+    pub fn expire_certificate(&self, names: &str) -> Result<()> {
+        let authority = self.shared.authority.as_ref();
+        let authority = authority.context("a set without certificates")?;
+        secured::expired_certificate(authority, &self.folder.join("tls"), names)
+    }
+
     /// The set's password is replaced in this pod.
     pub fn replace_password(&self, password: &str) -> Result<()> {
         let beside = self.folder.join(".password");

@@ -87,7 +87,6 @@ pub fn authority(folder: &Path) -> Result<()> {
 /// Signs a certificate for names (`DNS:...` by commas): `tls.crt` and `tls.key` in a pod's folder, each
 /// put there at once, as the kubelet does.
 pub fn certificate(authority: &Path, folder: &Path, names: &str) -> Result<()> {
-    fs::create_dir_all(folder)?;
     let names = format!("subjectAltName={names}");
     openssl(
         authority,
@@ -108,6 +107,29 @@ pub fn certificate(authority: &Path, folder: &Path, names: &str) -> Result<()> {
             "basicConstraints=critical,CA:FALSE",
         ],
     )?;
+    put_in_place(authority, folder)
+}
+
+/// The same, of the year 2020.
+pub fn expired_certificate(authority: &Path, folder: &Path, names: &str) -> Result<()> {
+    // Only this command of openssl's takes a day that is over.
+    let config = format!(
+        "[ca]\ndefault_ca=it\n[it]\ndatabase=index\nnew_certs_dir=.\nrand_serial=yes\ndefault_md=sha256\n\
+         policy=any\nx509_extensions=named\n[any]\ncommonName=supplied\n[named]\n\
+         basicConstraints=critical,CA:FALSE\nsubjectAltName={names}\n"
+    );
+    fs::write(authority.join("expired.conf"), config)?;
+    fs::write(authority.join("index"), "")?;
+    let sh = "openssl req -new -config openssl.conf -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 \
+              -nodes -subj '/CN=a server' -keyout new.key -out new.csr && \
+              openssl ca -batch -notext -config expired.conf -cert ca.crt -keyfile ca.key -in new.csr \
+              -out new.crt -startdate 20200101000000Z -enddate 20210101000000Z";
+    run(Command::new("sh").current_dir(authority).args(["-c", sh]))?;
+    put_in_place(authority, folder)
+}
+
+fn put_in_place(authority: &Path, folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder)?;
     let put = |from: &str, to: &str| -> Result<()> {
         let beside = folder.join(format!(".{to}"));
         fs::copy(authority.join(from), &beside)?;

@@ -171,6 +171,13 @@ impl Builder {
         self
     }
 
+    /// The same setting is left out again.
+    #[must_use]
+    pub fn without_pod_file_env(mut self, name: &str) -> Self {
+        self.file_environment.retain(|(n, _)| n != name);
+        self
+    }
+
     /// Each pod has a certificate for all members in its folder `tls`.
     #[must_use]
     pub fn with_certificates(mut self) -> Self {
