@@ -16,6 +16,8 @@ minor = "33"
 resources = {
     "/api/v1": ["ConfigMap", "Secret", "Service", "ServiceAccount", "Pod"],
     "/apis/apps/v1": ["StatefulSet"],
+    "/apis/policy/v1": ["PodDisruptionBudget"],
+    "/apis/rbac.authorization.k8s.io/v1": ["Role", "RoleBinding"],
 }
 
 
@@ -25,9 +27,13 @@ def answer(path):
     if path == "/api":
         return {"kind": "APIVersions", "versions": ["v1"]}
     if path == "/apis":
-        version = {"groupVersion": "apps/v1", "version": "v1"}
-        group = {"name": "apps", "versions": [version], "preferredVersion": version}
-        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [group]}
+        groups = []
+        for resource in resources:
+            if resource.startswith("/apis/"):
+                name, version = resource.split("/")[2:]
+                version = {"groupVersion": f"{name}/{version}", "version": version}
+                groups.append({"name": name, "versions": [version], "preferredVersion": version})
+        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
     if path in resources:
         known = [
             {

@@ -1,7 +1,9 @@
 """Owns what the rendered manifests must say, whatever the values: the lines that the rules of the
 project stand on, and that paths, ports, names and variables agree with one another and the binary.
 
-    manifests.py RENDERED KUBERNETES-MINOR [--ordinary] [--password TEXT] [--members N]
+    manifests.py RENDERED KUBERNETES-MINOR VALUES
+
+VALUES is the file of the chart's ci/ that was rendered, and says what to expect.
 
 Prints one line per broken claim; the exit code is 0 when there is none.
 """
@@ -22,10 +24,25 @@ def main():
     args = argparse.ArgumentParser()
     args.add_argument("rendered")
     args.add_argument("minor", type=int)
-    args.add_argument("--ordinary", action="store_true", help="the values ask for an ordinary sidecar")
-    args.add_argument("--password", help="a password that may stand in the Secret only")
-    args.add_argument("--members", type=int, default=3)
+    args.add_argument("values")
     args = args.parse_args()
+    values = yaml.safe_load(pathlib.Path(args.values).read_text()) or {}
+
+    def value(path, otherwise):
+        at = values
+        for key in path.split("."):
+            at = at.get(key) if isinstance(at, dict) else None
+        return otherwise if at is None else at
+
+    args.members = value("replica.replicaCount", 3)
+    args.password = value("auth.password", None)
+    args.ordinary = value("podzero.nativeSidecar", "auto") == "false"
+    args.lease = value("podzero.authority", "lease") == "lease"
+    args.slices = args.lease and value("podzero.masterServiceMode", "slice") == "slice"
+    args.tls = value("tls.enabled", False)
+    args.more = [c["name"] for key in ("initContainers", "sidecars") for c in value(key, [])]
+    args.ids_by_cluster = value("containerSecurityContext", {}).get("runAsUser", 999) is None
+    args.data = value("persistence.claimName", "data")
     text = pathlib.Path(args.rendered).read_text()
     objects = [o for o in yaml.safe_load_all(text) if o]
 
@@ -40,12 +57,10 @@ def main():
     if sets:
         the_set(sets[0], objects, args, claim)
         pod(sets[0], args, claim)
-        services(sets[0], of_kind(objects, "Service"), claim)
+        services(sets[0], of_kind(objects, "Service"), args, claim)
+        rights(sets[0], objects, args, claim)
+        others(sets[0], objects, claim)
     password(text, objects, args.password, claim)
-    for account in of_kind(objects, "ServiceAccount"):
-        claim(account.get("automountServiceAccountToken") is False, "the ServiceAccount's token is not mounted")
-    for kind in ("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"):
-        claim(not of_kind(objects, kind), f"authority ordinal needs no rights, but there is a {kind}")
 
     for words in broken:
         print(f"not so: {words}")
@@ -59,7 +74,7 @@ def of_kind(objects, kind):
 def the_set(it, objects, args, claim):
     spec = it["spec"]
     claim(spec.get("podManagementPolicy") == "Parallel", "podManagementPolicy is Parallel")
-    claim(spec.get("updateStrategy") == {"type": "RollingUpdate"}, "updateStrategy is RollingUpdate")
+    claim(spec.get("updateStrategy", {}).get("type") == "RollingUpdate", "updateStrategy is RollingUpdate")
     claim(spec.get("replicas") == args.members, f"there are {args.members} replicas")
     labels = spec["template"]["metadata"]["labels"]
     claim(spec["selector"]["matchLabels"].items() <= labels.items(), "the set's selector matches its pods")
@@ -70,6 +85,8 @@ def the_set(it, objects, args, claim):
         config and config[0]["data"].get("replicas") == str(args.members),
         "the ConfigMap's replicas (PODZERO_REPLICAS) are the set's",
     )
+    least = re.findall(r"^min-replicas-to-write (.*)", config[0]["data"]["redis.conf"] if config else "", re.M)
+    claim(args.members >= 3 or not least, f"{args.members} members can be without replicas ({least})")
 
 
 def containers(spec):
@@ -86,7 +103,8 @@ def pod(the_set, args, claim):
     claim(spec.get("enableServiceLinks") is False, "enableServiceLinks is false")
     claim(spec.get("automountServiceAccountToken") is False, "the pod mounts no service account token")
     init, sidecar, server, native = containers(spec)
-    names = [c["name"] for c in spec.get("initContainers", []) + spec["containers"]]
+    everybody = spec.get("initContainers", []) + spec["containers"]
+    names = [c["name"] for c in everybody if c["name"] not in args.more]
     if not (init and sidecar and server):
         claim(False, f"there are the containers podzero-init, podzero and a server ({', '.join(names)})")
         return
@@ -106,8 +124,12 @@ def pod(the_set, args, claim):
         restricted(spec, c, claim)
     ids = {tuple(context(spec, c).get(k) for k in ("runAsUser", "runAsGroup")) for c in (init, sidecar, server)}
     claim(len(ids) == 1, f"all containers are the same user and group ({ids})")
-    claim("fsGroup" in spec.get("securityContext", {}), "the volumes belong to a group (fsGroup)")
-    files(the_set, spec, init, sidecar, server, claim)
+    if args.ids_by_cluster:
+        claim(ids == {(None, None)}, f"the cluster chooses the ids ({ids})")
+        claim("fsGroup" not in spec.get("securityContext", {}), "the cluster chooses the volumes' group")
+    else:
+        claim("fsGroup" in spec.get("securityContext", {}), "the volumes belong to a group (fsGroup)")
+    files(the_set, spec, init, sidecar, server, args, claim)
     environment(the_set, init, sidecar, claim)
     probes(sidecar, server, claim)
 
@@ -130,11 +152,12 @@ def mounts(container):
     return {m["name"]: m for m in container.get("volumeMounts", [])}
 
 
-def files(the_set, spec, init, sidecar, server, claim):
+def files(the_set, spec, init, sidecar, server, args, claim):
     volumes = {v["name"]: v for v in spec["volumes"]}
     claimed = [t["metadata"]["name"] for t in the_set["spec"].get("volumeClaimTemplates", [])]
+    data = args.data if claimed else "data"
     claim(
-        ("data" in claimed) != ("emptyDir" in volumes.get("data", {})),
+        (data in claimed) != ("emptyDir" in volumes.get(data, {})),
         "the data is in a claimed volume or in an emptyDir",
     )
     for c in (init, sidecar, server):
@@ -150,11 +173,18 @@ def files(the_set, spec, init, sidecar, server, claim):
         return at(container, name) and not mounts(container)[name].get("readOnly")
 
     claim(at(server, "conf") and mounts(server)["conf"].get("readOnly") is True, "the server mounts the configuration read-only")
-    for name in ("conf", "data", "runtime"):
+    for name in ("conf", data, "runtime"):
         for c in (init, sidecar):
             claim(writable(c, name), f"{c['name']} may write {name}")
         claim(at(server, name) == at(init, name) == at(sidecar, name), f"{name} has one path in all containers")
-    claim(writable(server, "data"), "the server may write its data")
+    claim(writable(server, data), "the server may write its data")
+    claim(("tls" in volumes) == bool(args.tls), "there are certificates when the values say so")
+    for c in (init, sidecar, server):
+        claim(("tls" in mounts(c)) == bool(args.tls), f"{c['name']} has the certificates when there are some")
+    token = volumes.get("token", {}).get("projected")
+    claim(bool(token) == args.lease, "there is a token of the service account with the Lease, and none without")
+    holders = [c["name"] for c in spec["containers"] + spec["initContainers"] if "token" in mounts(c)]
+    claim(holders == (["podzero"] if args.lease else []), f"podzero's sidecar alone has the token ({holders})")
     claim(at(server, "base") == at(init, "base"), "the base configuration has one path, since the generated one includes it")
 
     env = {e["name"]: e.get("value") for e in sidecar["env"]}
@@ -162,11 +192,15 @@ def files(the_set, spec, init, sidecar, server, claim):
         ("PODZERO_CONF", "conf"),
         ("PODZERO_BASE_CONF", "base"),
         ("PODZERO_SOCKET", "runtime"),
-        ("PODZERO_DATA_DIR", "data"),
+        ("PODZERO_DATA_DIR", data),
         ("PODZERO_PASSWORD_FILE", "secret"),
+        ("PODZERO_TLS_CA_FILE", "tls"),
+        ("PODZERO_TLS_CERT_FILE", "tls"),
+        ("PODZERO_TLS_KEY_FILE", "tls"),
     ):
         if variable not in env:
-            claim(variable == "PODZERO_PASSWORD_FILE", f"{variable} is set")
+            secrets = variable == "PODZERO_PASSWORD_FILE" or "_TLS_" in variable and not args.tls
+            claim(secrets, f"{variable} is set")
             continue
         path = pathlib.PurePosixPath(env[variable])
         home = path if variable == "PODZERO_DATA_DIR" else path.parent
@@ -228,7 +262,7 @@ def probes(sidecar, server, claim):
     claim(patience >= 30, f"the server's liveness is patient ({patience} s)")
 
 
-def services(the_set, all_services, claim):
+def services(the_set, all_services, args, claim):
     labels = the_set["spec"]["template"]["metadata"]["labels"]
     by_name = {s["metadata"]["name"]: s["spec"] for s in all_services}
     name = the_set["metadata"]["name"]
@@ -240,10 +274,19 @@ def services(the_set, all_services, claim):
         claim({p["port"] for p in headless["ports"]} == {6379, 8379}, "the headless Service has both ports")
     master = by_name.get(f"{name}-master", {})
     first = {"statefulset.kubernetes.io/pod-name": f"{name}-0"}
-    claim(first.items() <= master.get("selector", {}).items(), "the master's Service leads to pod-0")
+    leads = {"podzero/role": "master"}
+    if args.slices:
+        claim("selector" not in master, "the master's Service has no selector: podzero writes where it leads")
+    else:
+        wanted = leads if args.lease else first
+        claim(wanted.items() <= master.get("selector", {}).items(), f"the master's Service leads to {wanted}")
+    follows = by_name.get(f"{name}-replicas", {}).get("selector", {}).get("podzero/role")
     claim(f"{name}-replicas" in by_name, "there is a Service for reading")
+    claim(follows == ("replica" if args.lease else None), "the Service for reading leaves the master out with the Lease")
     for service, spec in by_name.items():
-        rest = {k: v for k, v in spec["selector"].items() if k not in first}
+        if args.slices and service == f"{name}-master":
+            continue
+        rest = {k: v for k, v in spec["selector"].items() if k not in {**first, **leads}}
         claim(rest and rest.items() <= labels.items(), f"the Service {service} selects the set's pods")
         if spec is not headless:
             claim(not spec.get("publishNotReadyAddresses"), f"the Service {service} leads to ready pods only")
@@ -251,6 +294,75 @@ def services(the_set, all_services, claim):
             claim(port["targetPort"] in ("redis", "http"), f"the Service {service} leads to a named port")
     namespaces = {s["metadata"].get("namespace") for s in all_services} | {the_set["metadata"].get("namespace")}
     claim(len(namespaces) == 1, f"all objects are in one namespace ({namespaces})")
+
+
+def rights(the_set, objects, args, claim):
+    """The least: of this namespace, and what the README of the project lists."""
+    for kind in ("ClusterRole", "ClusterRoleBinding"):
+        claim(not of_kind(objects, kind), f"nothing is asked of the whole cluster, but there is a {kind}")
+    for account in of_kind(objects, "ServiceAccount"):
+        claim(account.get("automountServiceAccountToken") is False, "the ServiceAccount's token is not mounted")
+    roles, bindings = of_kind(objects, "Role"), of_kind(objects, "RoleBinding")
+    if not args.lease:
+        claim(not roles and not bindings, "authority ordinal needs no rights")
+        return
+    claim(len(roles) == 1 and len(bindings) == 1, "there is one Role and its binding")
+    if not roles or not bindings:
+        return
+    account = the_set["spec"]["template"]["spec"]["serviceAccountName"]
+    claim([s["name"] for s in bindings[0]["subjects"]] == [account], "the Role is bound to the pods' account")
+    name = the_set["metadata"]["name"]
+    master = f"{name}-master"
+    wanted = {
+        ("coordination.k8s.io", "leases", "create", ""),
+        *(("coordination.k8s.io", "leases", verb, name) for verb in ("get", "watch", "update")),
+        ("apps", "statefulsets", "get", name),
+        *(("", "pods", verb, "") for verb in ("list", "patch")),
+        ("events.k8s.io", "events", "create", ""),
+    }
+    if args.slices:
+        slices = [f"{master}-podzero-{family}" for family in ("ipv4", "ipv6")]
+        wanted |= {
+            ("", "services", "get", master),
+            ("", "services/finalizers", "update", master),
+            ("discovery.k8s.io", "endpointslices", "create", ""),
+            *(("discovery.k8s.io", "endpointslices", verb, one) for verb in ("get", "update") for one in slices),
+        }
+    given = {
+        (group, resource, verb, one)
+        for rule in roles[0]["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+        for one in rule.get("resourceNames", [""])
+    }
+    claim(given == wanted, f"the rights are those that are needed (too many: {given - wanted}, missing: {wanted - given})")
+    env = {e["name"]: e.get("value") for e in containers(the_set["spec"]["template"]["spec"])[1]["env"]}
+    claim(env.get("PODZERO_LEASE_NAME") == name, "the Lease has the set's name, for which there are rights")
+    claim(env.get("PODZERO_MASTER_SERVICE") == master, "podzero leads the master's Service")
+
+
+def others(the_set, objects, claim):
+    """What selects the set's pods selects just these."""
+    labels = the_set["spec"]["template"]["metadata"]["labels"]
+    own = the_set["spec"]["selector"]["matchLabels"]
+    for o in objects:
+        spec = o.get("spec", {})
+        if o["kind"] == "PodDisruptionBudget":
+            claim(spec["selector"]["matchLabels"] == own, "the budget for evictions is of the set's pods")
+        if o["kind"] == "NetworkPolicy":
+            claim(spec["podSelector"]["matchLabels"] == own, "the network policy is of the set's pods")
+        if o["kind"] == "PodMonitor":
+            claim(spec["selector"]["matchLabels"] == own, "the PodMonitor finds the set's pods")
+        if o["kind"] == "ServiceMonitor":
+            wanted = spec["selector"]["matchLabels"].items()
+            found = [s["metadata"]["name"] for s in of_kind(objects, "Service") if wanted <= s["metadata"]["labels"].items()]
+            claim(found == [the_set["spec"]["serviceName"]], f"the ServiceMonitor finds the headless Service alone ({found})")
+        if o["kind"] == "Pod":
+            claim(not own.items() <= o["metadata"]["labels"].items(), "the test's pod is none of the set's")
+            claim(labels.get("app.kubernetes.io/instance") == o["metadata"]["labels"].get("app.kubernetes.io/instance"), "the test is the release's")
+            for c in o["spec"]["containers"]:
+                restricted(o["spec"], c, claim)
 
 
 def password(text, objects, secret, claim):

@@ -128,6 +128,40 @@ answers, even a list of nothing, so it tells the two apart; whoever installs may
 {{- define "podzero.conf" -}}{{ include "podzero.confDir" . }}/redis.conf{{- end }}
 {{- define "podzero.baseDir" -}}/run/podzero/base{{- end }}
 {{- define "podzero.secretDir" -}}/run/podzero/secret{{- end }}
+{{- define "podzero.tlsDir" -}}/run/podzero/tls{{- end }}
+{{- define "podzero.aclDir" -}}/run/podzero/acl{{- end }}
+{{/* Where the Kubernetes API's clients look for their token. */}}
+{{- define "podzero.tokenDir" -}}/var/run/secrets/kubernetes.io/serviceaccount{{- end }}
+
+{{/* "true" when the Lease is the authority, else nothing. */}}
+{{- define "podzero.lease" -}}
+{{- if eq .Values.podzero.authority "lease" }}true{{ end }}
+{{- end }}
+
+{{/* "true" when podzero writes the EndpointSlices of the master's Service, else nothing. */}}
+{{- define "podzero.slices" -}}
+{{- if and (include "podzero.lease" .) (eq .Values.podzero.masterServiceMode "slice") }}true{{ end }}
+{{- end }}
+
+{{- define "podzero.masterName" -}}
+{{ include "podzero.fullname" . }}-master
+{{- end }}
+
+{{/* The base configuration: what values say of it, then commonConfiguration, whose lines win. */}}
+{{- define "podzero.baseConf" -}}
+{{- $wanted := toString .Values.minReplicasToWrite }}
+{{- $least := eq $wanted "auto" | ternary (ge (int .Values.replica.replicaCount) 3 | ternary "1" "0") $wanted }}
+{{- if ne $least "0" -}}
+min-replicas-to-write {{ $least }}
+{{ end -}}
+{{- if and .Values.tls.enabled (not .Values.tls.authClients) -}}
+tls-auth-clients no
+{{ end -}}
+{{- if .Values.auth.acl.existingSecret -}}
+aclfile {{ include "podzero.aclDir" . }}/users.acl
+{{ end -}}
+{{- .Values.commonConfiguration }}
+{{- end }}
 
 {{- define "podzero.containerSecurityContext" -}}
 {{- with .Values.containerSecurityContext }}
@@ -179,8 +213,40 @@ securityContext:
 - name: PODZERO_PASSWORD_FILE
   value: {{ include "podzero.secretDir" . }}/password
 {{- end }}
+{{- with .Values.auth.username }}
+- name: PODZERO_USERNAME
+  value: {{ . | quote }}
+{{- end }}
+{{- if .Values.tls.enabled }}
+- name: PODZERO_TLS_CA_FILE
+  value: {{ include "podzero.tlsDir" . }}/ca.crt
+- name: PODZERO_TLS_CERT_FILE
+  value: {{ include "podzero.tlsDir" . }}/tls.crt
+- name: PODZERO_TLS_KEY_FILE
+  value: {{ include "podzero.tlsDir" . }}/tls.key
+{{- end }}
 - name: PODZERO_AUTHORITY
   value: {{ .Values.podzero.authority }}
+{{- if include "podzero.lease" . }}
+- name: PODZERO_LEASE_NAME
+  value: {{ include "podzero.fullname" . }}
+- name: PODZERO_MASTER_SERVICE
+  value: {{ include "podzero.masterName" . }}
+- name: PODZERO_MASTER_SERVICE_MODE
+  value: {{ .Values.podzero.masterServiceMode }}
+{{- with .Values.podzero.lease.duration }}
+- name: PODZERO_LEASE_DURATION
+  value: {{ . | quote }}
+{{- end }}
+{{- with .Values.podzero.lease.renewDeadline }}
+- name: PODZERO_RENEW_DEADLINE
+  value: {{ . | quote }}
+{{- end }}
+{{- with .Values.podzero.lease.retryPeriod }}
+- name: PODZERO_RETRY_PERIOD
+  value: {{ . | quote }}
+{{- end }}
+{{- end }}
 {{- with .Values.clusterDomain }}
 - name: PODZERO_CLUSTER_DOMAIN
   value: {{ . | quote }}
@@ -206,8 +272,18 @@ securityContext:
 {{- end }}
 {{- end }}
 
+{{/* A claim's volume has the claim's name. */}}
+{{- define "podzero.dataVolume" -}}
+{{- .Values.persistence.enabled | ternary .Values.persistence.claimName "data" }}
+{{- end }}
+
+{{/* What restarts the members when it changes. The number of members does not. */}}
+{{- define "podzero.checksum" -}}
+{{- list .Values.commonConfiguration .Values.minReplicasToWrite .Values.tls.authClients | toJson | sha256sum }}
+{{- end }}
+
 {{- define "podzero.mounts" -}}
-- name: data
+- name: {{ include "podzero.dataVolume" . }}
   mountPath: /data
 - name: conf
   mountPath: {{ include "podzero.confDir" . }}
@@ -223,6 +299,15 @@ securityContext:
 {{- end }}
 {{- end }}
 
+{{/* What the server's container reads, too. */}}
+{{- define "podzero.serverFiles" -}}
+{{- if .Values.tls.enabled }}
+- name: tls
+  mountPath: {{ include "podzero.tlsDir" . }}
+  readOnly: true
+{{- end }}
+{{- end }}
+
 {{/* What init and sidecar have in common. */}}
 {{- define "podzero.common" -}}
 image: {{ include "podzero.image" . | quote }}
@@ -234,6 +319,14 @@ env:
   {{- include "podzero.env" . | nindent 2 }}
 volumeMounts:
   {{- include "podzero.mounts" . | nindent 2 }}
+  {{- with include "podzero.serverFiles" . | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
+  {{- if and .asSidecar (include "podzero.lease" .) }}
+  - name: token
+    mountPath: {{ include "podzero.tokenDir" . }}
+    readOnly: true
+  {{- end }}
 {{- with .Values.podzero.resources }}
 resources:
   {{- toYaml . | nindent 2 }}
@@ -247,7 +340,7 @@ resources:
   {{- if include "podzero.native" . }}
   restartPolicy: Always
   {{- end }}
-  {{- include "podzero.common" . | nindent 2 }}
+  {{- include "podzero.common" (merge (dict "asSidecar" true) .) | nindent 2 }}
   ports:
     - name: http
       containerPort: 8379
@@ -272,9 +365,7 @@ resources:
     httpGet:
       path: /readyz
       port: http
-    periodSeconds: 2
-    timeoutSeconds: 2
-    failureThreshold: 1
+    {{- toYaml .Values.readinessProbe | nindent 4 }}
 {{- end }}
 
 {{- define "podzero.affinity" -}}
