@@ -4,14 +4,13 @@
 //! ask neither the server nor a peer.
 
 mod page;
+mod places;
 pub(crate) mod routes;
 
-use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -19,8 +18,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 
+use self::places::Places;
 use crate::publish::Shared;
 
 /// How long a client may take to send its request's head: probes send theirs at once.
@@ -28,9 +28,9 @@ const HEAD_LIMIT: Duration = Duration::from_secs(5);
 /// How long a connection may last in all: longer than a preStop hook waits, which is half of a grace
 /// period. Peers' sidecars connect anew.
 const CONNECTION_LIMIT: Duration = Duration::from_hours(1);
-/// More connections at once than probes, peers and scrapers make together; the rest is closed.
+/// More connections at once than probes, peers and scrapers make together.
 const CONNECTIONS: usize = 256;
-/// More than a peer, a node's kubelet or a scraper makes from one address: nobody keeps the others out.
+/// More than a peer, a node's kubelet or a scraper makes from one address.
 const FROM_ONE: usize = 32;
 
 /// Why the servers cannot be started.
@@ -88,31 +88,22 @@ impl Servers {
         let pod_network = routes::pod_network(shared.clone());
         let socket_only = routes::socket(shared);
         let (tcp, unix) = (self.tcp, self.unix);
-        let many = Arc::new(Semaphore::new(CONNECTIONS));
-        let mut sources: HashMap<IpAddr, Arc<Semaphore>> = HashMap::new();
+        let many = Places::new(CONNECTIONS, FROM_ONE);
         let serve_tcp = async {
             loop {
-                let (accepted, from) = match tcp.accept().await {
-                    Ok((stream, from)) => (Ok(stream), from.ip().to_canonical()),
-                    Err(error) => (Err(error), Ipv4Addr::UNSPECIFIED.into()),
-                };
-                // Whoever has no connection any more is forgotten.
-                sources.retain(|_, places| places.available_permits() < FROM_ONE);
-                let own = sources
-                    .entry(from)
-                    .or_insert_with(|| Arc::new(Semaphore::new(FROM_ONE)));
-                let Ok(place) = Arc::clone(own).try_acquire_owned() else {
-                    continue;
-                };
-                accept(accepted, &pod_network, &many, Some(place)).await;
+                let accepted = tcp.accept().await;
+                let from = |from: &SocketAddr| from.ip().to_canonical();
+                let address = accepted.as_ref().map_or(NOBODY, |(_, it)| from(it));
+                let stream = accepted.map(|(stream, _)| stream);
+                accept(stream, address, &pod_network, &many).await;
             }
         };
         // The kubelet's and people's commands must get through when the pod network is flooded.
-        let few = Arc::new(Semaphore::new(CONNECTIONS));
+        let few = Places::new(CONNECTIONS, CONNECTIONS);
         let serve_unix = async {
             loop {
-                let accepted = unix.accept().await.map(|(stream, _)| stream);
-                accept(accepted, &socket_only, &few, None).await;
+                let stream = unix.accept().await.map(|(stream, _)| stream);
+                accept(stream, NOBODY, &socket_only, &few).await;
             }
         };
         tokio::select! {
@@ -170,6 +161,9 @@ async fn bind_unix(path: &Path) -> Result<UnixListener, HttpError> {
     Ok(listener)
 }
 
+/// Where connections of the socket are from.
+const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
 /// One connection on the pod network, or on the socket.
 pub(crate) async fn serve<S>(stream: S, router: Router)
 where
@@ -185,12 +179,8 @@ where
     let _ = tokio::time::timeout(CONNECTION_LIMIT, connection).await;
 }
 
-async fn accept<S>(
-    stream: std::io::Result<S>,
-    router: &Router,
-    places: &Arc<Semaphore>,
-    own_place: Option<OwnedSemaphorePermit>,
-) where
+async fn accept<S>(stream: std::io::Result<S>, from: IpAddr, router: &Router, places: &Places)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let stream = match stream {
@@ -202,13 +192,15 @@ async fn accept<S>(
             return;
         }
     };
-    let Ok(place) = Arc::clone(places).try_acquire_owned() else {
+    let Some(place) = places.take(from) else {
         return;
     };
     let router = router.clone();
     tokio::spawn(async move {
-        serve(stream, router).await;
-        drop((place, own_place));
+        tokio::select! {
+            () = serve(stream, router) => {}
+            () = place.lost.notified() => {}
+        }
     });
 }
 

@@ -77,3 +77,4 @@ pub mod shutdown;
 pub mod sidecar;
 pub mod state_file;
 pub mod topology;
+pub mod words;

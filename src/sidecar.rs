@@ -180,7 +180,7 @@ impl Sidecar {
             let urgent = self.is_urgent(&decision);
             let pause = if decision.action != Action::Wait && !renews {
                 // What failed is tried again, a little later.
-                if self.troubles.action.is_some() {
+                if self.troubles.failed(decision.action.as_str()) {
                     UNSETTLED
                 } else {
                     URGENT

@@ -11,6 +11,10 @@ use super::quote::split;
 
 /// Files may include files, but not without end: the server itself would run out of descriptors.
 const DEEPEST: usize = 32;
+/// Files in all: more than anybody's configuration has, and soon read.
+const MOST_FILES: usize = 1000;
+/// Bytes in all.
+const MOST_BYTES: u64 = 16 << 20;
 
 /// Where a directive stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +100,28 @@ pub enum BaseError {
         /// Where it went too far.
         place: Place,
     },
+    /// Too much in all.
+    #[error(
+        "{} makes the configuration too large: {MOST_FILES} files and {MOST_BYTES} bytes are read at most, each as often as it is included",
+        named(path, included_at.as_ref())
+    )]
+    TooMuch {
+        /// The file at which it was.
+        path: PathBuf,
+        /// The line that includes it; none for `--base-conf` itself.
+        included_at: Option<Place>,
+    },
+    /// A device, a pipe or a directory.
+    #[error(
+        "{} is no regular file",
+        named(path, included_at.as_ref())
+    )]
+    NoFile {
+        /// Which.
+        path: PathBuf,
+        /// The line that includes it; none for `--base-conf` itself.
+        included_at: Option<Place>,
+    },
     /// `include` without exactly one file.
     #[error("{place}: include takes exactly one file: the server would not start with it")]
     Include {
@@ -120,6 +146,8 @@ impl Base {
             working_dir,
             open: Vec::new(),
             settings: Vec::new(),
+            files: 0,
+            bytes: 0,
         };
         reader.file(path, None)?;
         Ok(Self {
@@ -148,6 +176,9 @@ struct Reader<'a> {
     /// The files that are being read, outermost first, as the system names them.
     open: Vec<PathBuf>,
     settings: Vec<Setting>,
+    /// Read so far.
+    files: usize,
+    bytes: u64,
 }
 
 impl Reader<'_> {
@@ -167,6 +198,23 @@ impl Reader<'_> {
             if self.open.len() >= DEEPEST {
                 return Err(BaseError::TooDeep { place });
             }
+        }
+        // A pipe would be waited for, a device has no end.
+        let meta = std::fs::metadata(&real).map_err(unreadable)?;
+        let (path_, included_at_) = (path.to_owned(), included_at.cloned());
+        if !meta.is_file() {
+            return Err(BaseError::NoFile {
+                path: path_,
+                included_at: included_at_,
+            });
+        }
+        self.files += 1;
+        self.bytes += meta.len();
+        if self.files > MOST_FILES || self.bytes > MOST_BYTES {
+            return Err(BaseError::TooMuch {
+                path: path_,
+                included_at: included_at_,
+            });
         }
         let bytes = std::fs::read(&real).map_err(unreadable)?;
         self.open.push(real);
@@ -218,6 +266,9 @@ impl Reader<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod large;
 
 /// Servers know many directives by an older name too.
 fn present_name(name: &str) -> String {

@@ -190,15 +190,19 @@ pub fn warnings(wanted: &Wanted<'_>) -> Vec<String> {
 }
 
 /// Commands that podzero gives by their own names.
-const COMMANDS: [&str; 8] = [
+const COMMANDS: [&str; 12] = [
     "acl",
+    "auth",
     "client",
     "config",
+    "failover",
+    "hello",
     "info",
     "ping",
     "psync",
     "replconf",
     "replicaof",
+    "slaveof",
 ];
 
 fn cannot_work_with(wanted: &Wanted<'_>) -> Vec<String> {
@@ -223,10 +227,19 @@ fn cannot_work_with(wanted: &Wanted<'_>) -> Vec<String> {
         }
     }
     for line in base.all("rename-command") {
-        if COMMANDS.contains(&line.value().to_lowercase().as_str()) {
+        let command = line.value().to_lowercase();
+        if COMMANDS.contains(&command.as_str()) {
+            let who = match command.as_str() {
+                "failover" => "whoever switches by hand",
+                "slaveof" => "podzero with older servers",
+                _ => "podzero or replication",
+            };
             warn(
                 line,
-                "renames a command that podzero and replication use by its own name",
+                &format!(
+                    "renames {}, which {who} uses by its own name: leave the command as it is, and use ACL rules against those who must not use it",
+                    command.to_uppercase()
+                ),
             );
         }
     }
@@ -294,8 +307,21 @@ mod tests {
         10: protected-mode is overridden: from Redis 7.0 on it would keep the replicas out
         11: replica-announce-ip is overridden: members know one another by one string, which podzero sets
         9: requirepass guards the server, but there is no --password-file: podzero cannot log in; put the password into a file and name it with --password-file
-        12: rename-command renames a command that podzero and replication use by its own name
+        12: rename-command renames CONFIG, which podzero or replication uses by its own name: leave the command as it is, and use ACL rules against those who must not use it
         "#);
+    }
+
+    #[test]
+    fn each_command_that_is_missed_is_named() {
+        for command in COMMANDS {
+            let told = told(&format!("rename-command {command} \"\"\n"));
+            let name = command.to_uppercase();
+            assert!(
+                told.starts_with(&format!("1: rename-command renames {name}, ")),
+                "{told}"
+            );
+        }
+        assert_eq!(told("rename-command FLUSHALL \"\"\n"), "");
     }
 
     #[test]

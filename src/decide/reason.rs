@@ -3,6 +3,7 @@
 
 use crate::report::ReasonReport;
 use crate::topology::{Epoch, Ordinal};
+use crate::words;
 
 /// A reason. Each has a row in the decision table's tests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -294,11 +295,12 @@ impl Reason {
         )
     }
 
-    /// The reason as it is published.
+    /// The reason as it is published: peers read texts up to a length only.
     pub fn report(&self, set: &str) -> ReasonReport {
+        const LONGEST: usize = 1000;
         ReasonReport {
             code: self.code().to_owned(),
-            message: self.message(set),
+            message: words::at_most(&self.message(set), LONGEST),
         }
     }
 

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
@@ -234,4 +236,25 @@ async fn a_socket_in_use_is_refused_and_one_that_was_left_is_replaced() {
     run.ended.send_replace(true);
     run.serving.await.expect("ends");
     assert!(!run.socket.exists(), "the socket's file goes with it");
+}
+
+/// Eight addresses take all places; whoever comes from a ninth is served.
+#[tokio::test]
+async fn many_addresses_together_keep_nobody_out() {
+    let run = run().await;
+    run.publish(true);
+    let mut held = Vec::new();
+    for from in 2..10 {
+        for _ in 0..FROM_ONE {
+            let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+            let own = SocketAddr::new(Ipv4Addr::new(127, 0, 0, from).into(), 0);
+            socket.bind(own).expect("an address");
+            held.push(socket.connect(run.tcp).await.expect("connects"));
+        }
+    }
+    assert_eq!(held.len(), CONNECTIONS);
+    for _ in 0..3 {
+        let (code, body) = run.tcp("GET", "/livez").await;
+        assert_eq!(code, 200, "{body}");
+    }
 }

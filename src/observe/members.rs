@@ -18,6 +18,7 @@ use crate::decide::{Peer, PeerState};
 use crate::login::Login;
 use crate::report::Report;
 use crate::topology::{Identity, Ordinal, ServerAt, can_be_a_peer};
+use crate::words;
 
 /// How long a peer's sidecar or server may take. They answer from memory within a millisecond; what
 /// takes this long is asked again in the next turn.
@@ -308,8 +309,10 @@ async fn report(
     match asked.report(pace.limit(), pace != Pace::Steady).await {
         Ok(report) => {
             *client = Some(asked);
-            stranger(ask, ordinal, &report)
-                .map_or_else(|| PeerState::Answered(Box::new(report)), PeerState::Silent)
+            stranger(ask, ordinal, &report).map_or_else(
+                || PeerState::Answered(Box::new(report)),
+                |who| PeerState::Silent(words::bounded(&who)),
+            )
         }
         Err(error) => {
             let at = server_at(ask, ordinal, address);
@@ -338,13 +341,13 @@ async fn verify(ask: &Ask, at: ServerAt) -> Verified {
     match server(ask, at, LIMIT).await {
         Ok(info) if info.role == ServerRole::Master => Verified::Master(info.run_id),
         Ok(_) => Verified::NoMaster(format!("the server at {} is no master", at.address.ip())),
-        Err(why) => Verified::Unknown(why),
+        Err(why) => Verified::Unknown(words::bounded(&why)),
     }
 }
 
 async fn server_only(ask: &Ask, at: ServerAt, why: String, limit: Duration) -> PeerState {
     server(ask, at, limit).await.map_or_else(
-        |_| PeerState::Silent(why),
+        |_| PeerState::Silent(words::bounded(&why)),
         |info| PeerState::ServerOnly(Box::new(info)),
     )
 }

@@ -12,9 +12,13 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::report::{Report, SCHEMA};
+use crate::words;
 
 /// A status document is some kilobytes; whatever is longer is none.
 const LONGEST: usize = 1 << 20;
+/// The longest text in it: what a stranger says must not make our own document, which repeats some of it,
+/// too long for the others. Our own texts are cut well below ([`crate::decide::Reason`]).
+const LONGEST_TEXT: usize = 8 << 10;
 
 /// Why a sidecar's report is not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -143,12 +147,34 @@ pub(crate) fn parse(address: SocketAddr, body: &[u8]) -> Result<Report, PeerErro
     struct Schema {
         schema: u32,
     }
-    let not = |e: serde_json::Error| PeerError::NotPodzero(address, e.to_string());
+    let not = |e: serde_json::Error| PeerError::NotPodzero(address, words::bounded(&e.to_string()));
+    if longest_text(body) > LONGEST_TEXT {
+        let why = format!("it has a text of more than {LONGEST_TEXT} bytes");
+        return Err(PeerError::NotPodzero(address, why));
+    }
     let Schema { schema } = serde_json::from_slice(body).map_err(not)?;
     if schema > SCHEMA {
         return Err(PeerError::NewerSchema(address, schema));
     }
     serde_json::from_slice(body).map_err(not)
+}
+
+/// The longest text of a JSON document, in bytes as written.
+fn longest_text(document: &[u8]) -> usize {
+    let (mut longest, mut begun, mut escaped) = (0, None, false);
+    for (at, byte) in document.iter().enumerate() {
+        match (begun, byte) {
+            (None, b'"') => begun = Some(at + 1),
+            (Some(_), _) if escaped => escaped = false,
+            (Some(_), b'\\') => escaped = true,
+            (Some(from), b'"') => {
+                longest = longest.max(at - from);
+                begun = None;
+            }
+            (None | Some(_), _) => {}
+        }
+    }
+    longest
 }
 
 #[cfg(test)]

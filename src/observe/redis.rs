@@ -24,6 +24,7 @@ use super::tls::Certificate;
 use crate::login::Login;
 use crate::secret::Secret;
 use crate::topology::ServerAt;
+use crate::words;
 
 /// How long a new connection may take. Servers answer within microseconds; a busy one within
 /// seconds, and for such a one the next attempt is as good as this one.
@@ -116,6 +117,19 @@ impl ServerError {
             | Self::Info { .. }
             | Self::Refused { .. } => false,
         }
+    }
+
+    /// The same of a command that carries a secret.
+    fn without_arguments(mut self) -> Self {
+        match &mut self {
+            Self::Answered { cause, .. }
+            | Self::Login { cause, .. }
+            | Self::Broken { cause, .. }
+            | Self::NotRedis { cause, .. }
+            | Self::Tls { cause, .. } => *cause = words::without_arguments(cause),
+            Self::Refused { .. } | Self::Silent { .. } | Self::Info { .. } => {}
+        }
+        self
     }
 
     /// Whether a command that failed so may have been carried out all the same.
@@ -248,7 +262,7 @@ impl Connection {
         let begun: RedisResult<_> =
             MultiplexedConnection::new_with_config(&settings, Bounded::new(stream), config).await;
         let (inner, driver) = begun.map_err(|e| {
-            let error = explain(&e, at.address, "HELLO", CONNECT);
+            let error = explain(&e, at.address, "HELLO", CONNECT).without_arguments();
             not_private(error, at, login)
         })?;
         let driver = tokio::spawn(async move {
@@ -317,6 +331,7 @@ impl Connection {
             redis::cmd("CONFIG").arg("SET").arg(name).arg(value),
         )
         .await
+        .map_err(ServerError::without_arguments)
     }
 
     /// Reads one configuration parameter; none when the server does not know it.
@@ -346,6 +361,7 @@ impl Connection {
             redis::cmd("ACL").arg("SETUSER").arg(user).arg(rules),
         )
         .await
+        .map_err(ServerError::without_arguments)
     }
 
     async fn tell(&mut self, name: &'static str, command: &Cmd) -> Result<(), ServerError> {
@@ -411,6 +427,7 @@ fn explain(
             .to_owned(),
         None => error.to_string(),
     };
+    let cause = words::bounded(&cause);
     if error.is_connection_refusal() {
         return ServerError::Refused { address };
     }

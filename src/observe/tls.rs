@@ -96,6 +96,12 @@ impl Certificate {
         })
     }
 
+    /// The first one in a PEM file, as far as that can be read.
+    pub fn in_file(path: &Path) -> Option<Self> {
+        let first = CertificateDer::pem_file_iter(path).ok()?.next()?;
+        Self::read(&first.ok()?)
+    }
+
     /// Whether it is the same one.
     pub fn is(&self, other: &Self) -> bool {
         self.print == other.print

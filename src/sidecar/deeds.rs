@@ -36,7 +36,10 @@ impl Sidecar {
         self.metrics.acted(action.as_str(), result.is_ok());
         match result {
             Ok(()) => {
-                self.troubles.action = None;
+                // What went wrong is told until the same has been done, or it is long ago.
+                if self.troubles.failed(action.as_str()) {
+                    self.troubles.action = None;
+                }
                 if let Action::Follow { lost_tail, .. } = action {
                     self.metrics.lost_tail.inc_by(lost_tail.unwrap_or(0));
                     Voice::followed(action);
@@ -65,7 +68,7 @@ impl Sidecar {
                     | Action::Close(_) => "a decision could not be carried out",
                 };
                 let words = self.trouble(error, what);
-                self.troubles.action = Some((words, clock::now()));
+                self.troubles.action = Some((action.as_str(), words, clock::now()));
             }
         }
     }
@@ -79,7 +82,7 @@ impl Sidecar {
         let why = why.unwrap_or_default();
         let pod = self.ask.identity.pod.to_string();
         let held = self.memory.held.as_ref().map(|held| held.epoch);
-        let done = self.troubles.action.is_none();
+        let done = !self.troubles.failed(decision.action.as_str());
         let (warns, reason, note) = match (&decision.action, held) {
             (_, Some(epoch)) if held != before => {
                 self.was_master = true;

@@ -28,8 +28,10 @@ use crate::secret::{self, Secret, sha256_hex};
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// What a peer's server may take to accept a login.
 const LIMIT: Duration = Duration::from_millis(900);
-/// More than that is not valid at a time: whoever replaces a password faster wants the old ones gone.
-const MOST: usize = 3;
+/// More old ones are not valid at a time: whoever replaces a password faster wants them gone.
+const MOST: usize = 8;
+/// For how long other work goes first.
+const PUT_OFF: Duration = Duration::from_secs(10);
 
 /// What is being replaced.
 pub(super) struct Secrets {
@@ -38,6 +40,8 @@ pub(super) struct Secrets {
     guards_default: bool,
     overlap: Duration,
     looked_at: Option<Time>,
+    /// Since when a look was due, and other work went first.
+    put_off: Option<Time>,
     /// Until when each old password is valid, in seconds since 1970, in the order of the login's.
     until: Vec<u64>,
     /// Every server that can be asked accepts the new one.
@@ -62,6 +66,7 @@ impl Secrets {
             guards_default: set.password_file.is_some() && !other_user,
             overlap: args.password_overlap,
             looked_at: None,
+            put_off: None,
             until: Vec::new(),
             everywhere: true,
             ended: Vec::new(),
@@ -106,15 +111,21 @@ impl Sidecar {
     pub(super) async fn look_at_secrets(&mut self, snapshot: &Snapshot) {
         let now = clock::now();
         let lately = |at: Time| now.since(at) < LOOK_AGAIN;
-        // What can wait does not lie in the gap of a handover or a failover.
+        if self.secrets.looked_at.is_some_and(lately) {
+            return;
+        }
+        // What can wait does not lie in the gap of a handover or a failover. Neither lasts long; where
+        // it does, what is in the files may be what it waits for.
         let busy = self.run.is_some()
             || self.urgent_since.is_some()
             || self.memory.intent.is_some()
             || self.memory.grant.is_some()
             || self.waits_for_lease;
-        if busy || self.secrets.looked_at.is_some_and(lately) {
+        let since = *self.secrets.put_off.get_or_insert(now);
+        if busy && now.since(since) < PUT_OFF {
             return;
         }
+        self.secrets.put_off = None;
         self.secrets.looked_at = Some(now);
         self.read_password();
         self.go_on_with_password(snapshot).await;
@@ -253,7 +264,7 @@ impl Sidecar {
         let old = valid.old.iter().map(|old| old.expose().to_owned());
         let old: Vec<_> = old.zip(self.secrets.until.iter().copied()).collect();
         let rotated = Rotated {
-            requirepass: requirepass.filter(|_| self.secrets.guards_default),
+            requirepass,
             masterauth: &self.replication.password,
             old: &old,
         };

@@ -18,16 +18,23 @@ pub(super) struct Troubles {
     pub(super) certificates: Option<String>,
     pub(super) waits: Option<String>,
     pub(super) unfit: Option<String>,
-    pub(super) action: Option<(String, Time)>,
+    /// Which kind of action failed, why, and when.
+    pub(super) action: Option<(&'static str, String, Time)>,
 }
 
 impl Troubles {
+    /// Whether an action of this kind failed and has not been done since.
+    pub(super) fn failed(&self, kind: &str) -> bool {
+        let same = |(failed, _, _): &(&str, _, _)| *failed == kind;
+        self.action.as_ref().is_some_and(same)
+    }
+
     pub(super) fn reasons(&self, now: Time) -> Vec<Reason> {
         let action = self
             .action
             .as_ref()
-            .filter(|(_, at)| now.since(*at) < TOLD)
-            .map(|(words, _)| words.clone());
+            .filter(|(_, _, at)| now.since(*at) < TOLD)
+            .map(|(_, words, _)| words.clone());
         [
             action.map(Reason::ActionFailed),
             self.user.clone().map(Reason::NotPrepared),

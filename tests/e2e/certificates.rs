@@ -283,5 +283,11 @@ fn servers_that_ask_for_no_certificate() -> Result<()> {
     let (code, said) = podzero(&set, 0, &["failover", "--to", "redis-1"])?;
     ensure!(code == 0, "{code}: {said}");
     ensure!(set.converge()? == 1, "{}", set.describe());
-    Ok(())
+    // The servers' own are replaced: they are told, although podzero shows none itself.
+    let old = shown(set.member(2))?;
+    set.member(2).renew_certificate(&secured::all_members())?;
+    set.wait_for("it shows the new one", || {
+        ensure!(shown(set.member(2))? != old, "it is the same");
+        Ok(())
+    })
 }

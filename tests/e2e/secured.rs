@@ -305,6 +305,44 @@ fn a_password_that_cannot_be_used_replaces_nothing() -> Result<()> {
     before.end(&set)
 }
 
+/// Servers that do not know a command repeat what it was given: none of it goes any further.
+#[test]
+fn s57_a_server_that_repeats_what_it_is_told_tells_no_secret() -> Result<()> {
+    const SECRET: &str = "s57-the-repeated-password";
+    // Its SHA-256, by which it could be guessed.
+    const HASH: &str = "f603837b198ecb8f";
+    for command in ["HELLO", "ACL", "CONFIG"] {
+        let mut set = set()
+            .members(1)
+            .password(SECRET)
+            .base(&format!("rename-command {command} \"\""))
+            .make()?;
+        let member = set.member_mut(0);
+        member.init()?;
+        member.start_sidecar()?;
+        member.sidecar_is_started()?;
+        member.start_server()?;
+        set.wait_for("it is told", || {
+            let page = set.member(0).get("/readyz?verbose")?.body;
+            ensure!(page.contains("unknown command"), "{page}");
+            Ok(())
+        })?;
+        let member = set.member(0);
+        let mut seen = Vec::new();
+        for page in ["/", "/status", "/metrics", "/readyz?verbose"] {
+            seen.push(member.get(page)?.body);
+        }
+        for log in ["init", "sidecar"] {
+            seen.push(fs::read_to_string(member.path(&format!("{log}.log")))?);
+        }
+        for text in &seen {
+            ensure!(!text.contains(SECRET), "{command}: {text}");
+            ensure!(!text.contains(HASH), "{command}: {text}");
+        }
+    }
+    Ok(())
+}
+
 /// Everything that the processes produce is searched for what is secret.
 #[test]
 fn s57_secrets_are_nowhere_but_in_their_files() -> Result<()> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use crate::handover::podzero;
 use crate::{all_have, connect, has, pause, set, unsaved, write_everywhere};
 
 /// Pod-0 does not see pod-2, which has more; pod-1 does. The role must not be offered without end.
@@ -53,7 +54,44 @@ fn a_command_that_is_refused_is_told_and_not_hammered() -> Result<()> {
         "{before:?} -> {after:?} in 5 s; readyz: {body}; {}",
         set.member(0).log_tail("sidecar", 30)
     );
+    ensure!(body.contains("unknown command"), "readyz: {body}");
+    let init = set.member(0).log_tail("init", 10);
+    ensure!(init.contains("renames REPLICAOF"), "init: {init}");
     Ok(())
+}
+
+/// What answers at a peer's address says a great deal, in the name of nobody. Whoever reads it must not
+/// repeat it until their own pages are too long for one another.
+#[test]
+fn a_stranger_who_says_much_blinds_nobody() -> Result<()> {
+    let mut set = set().start()?;
+    let mut said = set.member(1).status()?.0;
+    said["pod"] = "x".repeat(1_000_000).into();
+    let file = set.member(2).path("said.json");
+    std::fs::write(&file, said.to_string())?;
+    set.member_mut(2).kill()?;
+    let answer = "import http.server,sys\n\
+        said=open(sys.argv[1],'rb').read()\n\
+        class Says(http.server.BaseHTTPRequestHandler):\n\
+        \x20def do_GET(self):\n\
+        \x20\x20self.send_response(200);self.send_header('Content-Length',str(len(said)));self.end_headers();self.wfile.write(said)\n\
+        http.server.ThreadingHTTPServer(('',8379),Says).serve_forever()\n";
+    let file = file.display().to_string();
+    let _stranger = set
+        .member(2)
+        .start_program("python3", &["-c", answer, &file])?;
+    set.wait_for("it is heard", || {
+        let status = set.member(0).status()?.0["peers"].to_string();
+        ensure!(status.contains("no podzero sidecar"), "{status}");
+        Ok(())
+    })?;
+    for ordinal in [0, 1] {
+        let page = set.member(ordinal).get("/status")?.body;
+        ensure!(page.len() < 64 << 10, "{} bytes", page.len());
+    }
+    let (code, said) = podzero(&set, 0, &["failover", "--to", "redis-1"])?;
+    ensure!(code == 0, "{code}: {said}");
+    set.converge_on(&[0, 1]).map(|_| ())
 }
 
 /// A state file that cannot be written is why nothing happens: that must be said (I8).

@@ -1,6 +1,6 @@
 //! Certificates that are replaced: the sidecar uses the new ones, the server is told, and an end is seen in time.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::{LIMIT, Sidecar};
@@ -22,6 +22,8 @@ pub(super) struct Certificates {
     shown_at: Option<Time>,
     /// The server has to read its certificates again.
     tell_server: bool,
+    /// Its file where that is not podzero's, and the one in it that it was told of, or shows.
+    others_file: Option<(PathBuf, Certificate)>,
 }
 
 impl Sidecar {
@@ -48,6 +50,13 @@ impl Sidecar {
                     self.secrets.certificates.tell_server = true;
                     tracing::info!("the certificates were replaced: new connections use them");
                 }
+                // The base configuration's: the server alone uses it.
+                if let Some((path, before)) = &mut self.secrets.certificates.others_file
+                    && let Some(now) = Certificate::in_file(path).filter(|now| !now.is(before))
+                {
+                    *before = now;
+                    self.secrets.certificates.tell_server = true;
+                }
             }
             Err(error) => {
                 let what = "the certificates were replaced by some that cannot be used; those from before go on";
@@ -72,6 +81,7 @@ impl Sidecar {
             return;
         };
         let name = self.login.server_name(snapshot.me);
+        let mut others_file = None;
         let told = async {
             let path = connection.config_get("tls-cert-file").await?;
             let Some(path) = path.filter(|path| !path.is_empty()) else {
@@ -79,10 +89,18 @@ impl Sidecar {
             };
             // The sidecar was away when they were replaced.
             let same_file = tls.own_file() == Some(Path::new(&path));
-            let late = match (connection.certificate(), tls.own()) {
-                (Some(shown), Some(own)) => same_file && !shown.is(&own),
+            let in_file = if same_file {
+                tls.own()
+            } else {
+                Certificate::in_file(Path::new(&path))
+            };
+            let late = match (connection.certificate(), &in_file) {
+                (Some(shown), Some(in_file)) => !shown.is(in_file),
                 (Some(_) | None, _) => false,
             };
+            others_file = in_file
+                .filter(|_| !same_file)
+                .map(|it| (path.clone().into(), it));
             if !late && !self.secrets.certificates.tell_server {
                 return Ok(false);
             }
@@ -99,7 +117,9 @@ impl Sidecar {
             connection.config_set("tls-cert-file", &other).await?;
             Ok::<_, Untold>(true)
         };
-        match told.await {
+        let told = told.await;
+        self.secrets.certificates.others_file = others_file;
+        match told {
             Ok(told) => {
                 self.secrets.certificates.tell_server = false;
                 self.secrets.certificates.compared = Some(server.run_id.clone());
