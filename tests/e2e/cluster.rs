@@ -38,7 +38,13 @@ pub(crate) struct Cluster {
     _etcd: Process,
 }
 
-fn part(part: &str, program: &str) -> Result<PathBuf> {
+/// Where an API server keeps its files.
+pub(crate) fn folder() -> Result<tempfile::TempDir> {
+    let mut folder = tempfile::Builder::new();
+    Ok(folder.prefix("podzero-cluster").tempdir()?)
+}
+
+pub(crate) fn part(part: &str, program: &str) -> Result<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
@@ -135,14 +141,24 @@ impl Cluster {
 
     /// The same without the record, for figures: nobody else writes or asks.
     pub(crate) fn unwatched(with: impl FnOnce(Builder) -> Builder) -> Result<Self> {
-        let folder = tempfile::Builder::new()
-            .prefix("podzero-cluster")
-            .tempdir()?;
+        let folder = folder()?;
         let kubeconfig = folder.path().join("pods.conf");
         let builder = crate::set()
             .env("PODZERO_AUTHORITY", "lease")
             .sidecar_env("PODZERO_KUBECONFIG", &kubeconfig.to_string_lossy());
         let set = with(builder).make()?;
+        let mut objects = OBJECTS.to_owned();
+        for ordinal in 0..set.members().len() {
+            objects += &POD.replace("ORDINAL", &ordinal.to_string());
+        }
+        let objects = objects
+            .replace("NAMESPACE", NAMESPACE)
+            .replace("SERVICE", &SERVICE.to_string());
+        Self::around(folder, set, &objects)
+    }
+
+    /// The API server for a set that has been made, and the objects in it.
+    pub(crate) fn around(folder: tempfile::TempDir, set: Set, objects: &str) -> Result<Self> {
         let path = |name: &str| folder.path().join(name).display().to_string();
         fs::write(
             path("tokens.csv"),
@@ -206,15 +222,9 @@ impl Cluster {
                 .map(|_| ())
         })
         .with_context(|| cluster.apiserver.log_tail(5))?;
-        let mut objects = OBJECTS.to_owned();
-        for ordinal in 0..cluster.set.members().len() {
-            objects += &POD.replace("ORDINAL", &ordinal.to_string());
-        }
-        let objects = objects
-            .replace("NAMESPACE", NAMESPACE)
-            .replace("SERVICE", &SERVICE.to_string());
-        cluster.kubectl(&["apply", "-f", "-"], Some(&objects))?;
-        let token = cluster.kubectl(&["create", "token", "redis", "-n", NAMESPACE], None)?;
+        // Fields of later versions are cut off, as that server would.
+        cluster.kubectl(&["apply", "--validate=false", "-f", "-"], Some(objects))?;
+        let token = cluster.token()?;
         cluster.write_kubeconfig("pods.conf", token.trim(), &format!("https://{ADDRESS}:443"))?;
         let at = SocketAddr::new(ADDRESS, 443);
         let proxy = ApiProxy::start(at, cluster.folder.path())?;
@@ -231,8 +241,19 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// A token of the set's service account.
+    pub(crate) fn token(&self) -> Result<String> {
+        let token = self.kubectl(&["create", "token", "redis", "-n", NAMESPACE], None)?;
+        Ok(token.trim().to_owned())
+    }
+
+    /// The certificate of the API server.
+    pub(crate) fn ca(&self) -> PathBuf {
+        self.folder.path().join("apiserver.crt")
+    }
+
     fn write_kubeconfig(&self, name: &str, token: &str, server: &str) -> Result<()> {
-        let ca = self.folder.path().join("apiserver.crt");
+        let ca = self.ca();
         let text = serde_json::json!({
             "apiVersion": "v1",
             "kind": "Config",

@@ -5,6 +5,7 @@ mod api_proxy;
 mod away;
 mod bad_input;
 mod certificates;
+mod chart;
 mod cluster;
 mod data;
 mod dns;

@@ -21,6 +21,7 @@ pub mod process;
 pub mod sandbox;
 pub mod secured;
 pub mod set;
+pub mod told;
 pub mod wait;
 pub mod writers;
 

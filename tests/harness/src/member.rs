@@ -24,6 +24,15 @@ fn port() -> String {
     format!("pod{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// Where what is mounted there is kept.
+fn volume_folder(folder: &Path, volume: &str, path: &str) -> PathBuf {
+    match path.strip_prefix("/run/podzero/") {
+        _ if path == "/data" => folder.join("data"),
+        Some(below) => folder.join("run").join(below),
+        None => folder.join("volumes").join(volume),
+    }
+}
+
 /// One pod of a set.
 #[derive(Debug)]
 pub struct Member {
@@ -63,7 +72,13 @@ impl Member {
             let names = secured::all_members();
             secured::certificate(authority, &folder.join("tls"), &names)?;
         }
-        let sandbox = Sandbox::new(&shared.network, &port(), &folder)?;
+        let mut mounts = Vec::new();
+        for (volume, path) in shared.told.iter().flat_map(|told| &told.mounts) {
+            let from = volume_folder(&folder, volume, path);
+            fs::create_dir_all(&from)?;
+            mounts.push((from, path.clone()));
+        }
+        let sandbox = Sandbox::new(&shared.network, &port(), &folder, &mounts)?;
         sandbox.set_addresses(&shared.network, &addresses)?;
         Ok(Self {
             ordinal,
@@ -129,9 +144,33 @@ impl Member {
         self.podzero_as(None, words)
     }
 
+    /// The folder of a volume that is mounted at a path; see [`crate::told`].
+    pub fn volume(&self, volume: &str, path: &str) -> PathBuf {
+        volume_folder(&self.folder, volume, path)
+    }
+
+    /// The server's preStop hook, as it is told.
+    pub fn hook(&self) -> Result<Command> {
+        let told = self.shared.told.as_ref().context("nothing is told")?;
+        let (program, arguments) = told.hook.split_first().context("no hook")?;
+        let mut command = self.sandbox.command(Path::new(program), None);
+        command.args(arguments);
+        Ok(command)
+    }
+
     /// The same as an ordinary user.
     pub fn podzero_as(&self, user: Option<u32>, words: &[&str]) -> Command {
         let mut command = self.sandbox.command(&self.shared.podzero, user);
+        if let Some(told) = &self.shared.told {
+            match words {
+                ["init"] => command.args(&told.init),
+                ["sidecar"] => command.args(&told.sidecar),
+                words => command.args(words),
+            };
+            let uid = format!("uid-{}-{}", self.ordinal, self.incarnation);
+            command.envs(told.resolve(&self.pod(), &uid, &self.addresses));
+            return command;
+        }
         let list: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
         command
             .args(words)
@@ -228,7 +267,13 @@ impl Member {
 
     /// Starts the server with the generated configuration, as the kubelet does again and again.
     pub fn start_server(&mut self) -> Result<()> {
-        self.start_server_with(&["/run/podzero/conf/redis.conf"])
+        match self.shared.told.as_ref().map(|told| told.server.clone()) {
+            None => self.start_server_with(&["/run/podzero/conf/redis.conf"]),
+            Some(told) => {
+                let told: Vec<&str> = told.iter().skip(1).map(String::as_str).collect();
+                self.start_server_with(&told)
+            }
+        }
     }
 
     /// From its next start on the server is one of another version: a part of the tests' cache.

@@ -133,6 +133,25 @@ impl Drop for Network {
     }
 }
 
+/// The same files under a root of its own, in which there is a place for everything that is mounted.
+fn root_of_its_own(folder: &Path, mounts: &[(PathBuf, String)]) -> String {
+    let root = folder.join("root");
+    let root = root.display();
+    let mut script = format!(
+        "mkdir {root}\nmount -t tmpfs root {root}\n\
+         for each in /*; do\n\
+         if [ -L \"$each\" ]; then cp -P \"$each\" {root}/\n\
+         elif [ -d \"$each\" ]; then mkdir {root}\"$each\"; mount --rbind \"$each\" {root}\"$each\"\n\
+         fi; done\n\
+         mkdir {root}/.old\ncd {root}\npivot_root . .old\numount -l /.old\n"
+    );
+    for (from, to) in mounts {
+        let from = from.display();
+        script += &format!("mkdir -p {to}\nmount --bind {from} {to}\n");
+    }
+    script
+}
+
 /// The walls of one pod: what Kubernetes calls its sandbox.
 #[derive(Debug)]
 pub struct Sandbox {
@@ -143,15 +162,23 @@ pub struct Sandbox {
 impl Sandbox {
     /// Makes one. `folder` has `run/` (its /run/podzero), `data/` and `resolv.conf`; `port` is a name
     /// for its end of the wire, of its own in this network.
-    pub fn new(network: &Network, port: &str, folder: &Path) -> Result<Self> {
+    pub fn new(
+        network: &Network,
+        port: &str,
+        folder: &Path,
+        mounts: &[(PathBuf, String)],
+    ) -> Result<Self> {
         let at = folder.display();
-        let script = format!(
+        let mut script = format!(
             "mount -t tmpfs tmpfs /run\n\
              mkdir /run/podzero\n\
              mount --bind {at}/run /run/podzero\n\
              mount --bind {at}/resolv.conf /etc/resolv.conf\n\
-             ip link set lo up"
+             ip link set lo up\n"
         );
+        if !mounts.is_empty() {
+            script += &root_of_its_own(folder, mounts);
+        }
         let holder = Holder::start(&["--net", "--mount", "--propagation", "private"], &script)?;
         let pid = holder.pid();
         network.run(&format!(

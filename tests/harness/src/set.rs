@@ -16,6 +16,7 @@ use crate::names::Names;
 use crate::observer::Observer;
 use crate::sandbox::{self, Network, address};
 use crate::secured;
+use crate::told::Told;
 use crate::wait::{SOON, wait_until};
 
 /// The namespace of every set.
@@ -52,6 +53,8 @@ pub struct Shared {
     pub folder: PathBuf,
     /// The network.
     pub network: Network,
+    /// What the containers are told by somebody else.
+    pub told: Option<Told>,
 }
 
 /// Describes a set before it is made.
@@ -69,6 +72,7 @@ pub struct Builder {
     file_environment: Vec<(String, String)>,
     certificates: bool,
     way: Way,
+    told: Option<Told>,
 }
 
 /// A running set. Everything ends when it is dropped.
@@ -171,6 +175,13 @@ impl Builder {
         self
     }
 
+    /// The containers are told this, and nothing of the harness's own.
+    #[must_use]
+    pub fn told(mut self, told: Told) -> Self {
+        self.told = Some(told);
+        self
+    }
+
     /// The same setting is left out again.
     #[must_use]
     pub fn without_pod_file_env(mut self, name: &str) -> Self {
@@ -217,7 +228,8 @@ impl Builder {
         self.environment.insert(0, replicas);
         let folder = tempfile::Builder::new().prefix("podzero-set").tempdir()?;
         let network = Network::enter()?;
-        let names = Names::new(NAME, NAMESPACE);
+        let service = self.told.as_ref().map_or(NAME, |told| &told.service);
+        let names = Names::new(service, NAMESPACE);
         let dns = Dns::start(names.clone(), &sandbox::DNS)?;
         let authority = folder.path().join("authority");
         if self.certificates {
@@ -238,6 +250,7 @@ impl Builder {
             names,
             folder: folder.path().to_owned(),
             network,
+            told: self.told,
         });
         let mut set = Set {
             members: Vec::new(),
@@ -279,6 +292,7 @@ impl Set {
             file_environment: Vec::new(),
             certificates: false,
             way: Way::default(),
+            told: None,
         };
         if secured::is_asked_for() {
             builder.secured()

@@ -1,0 +1,462 @@
+//! S33: what the chart tells the containers, taken from the manifests that it renders, and run. For each of its
+//! values files a set starts, and the hook that the kubelet would call hands the role over.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use harness::set::NAMESPACE;
+use harness::told::{Environment, Source, Told};
+use harness::{Member, Set, secured};
+use serde_json::Value;
+
+use crate::cluster::{self, Cluster, part};
+
+/// The release, and by `fullnameOverride` the set.
+const NAME: &str = harness::set::NAME;
+/// What Secrets of the user's hold; in an ACL file a password is one word.
+const PASSWORD: &str = "of-the-users-own-Secret";
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/podzero")
+}
+
+/// The objects that the chart renders for a values file.
+fn render(values: &Path) -> Result<Vec<Value>> {
+    let rendered = harness::process::run(
+        Command::new(part("helm-3", "helm")?)
+            .args(["template", NAME])
+            .arg(folder())
+            .args(["--namespace", NAMESPACE, "--kube-version", "1.33.0"])
+            .arg("-f")
+            .arg(values)
+            .args(["--set", &format!("fullnameOverride={NAME},clusterDomain=")]),
+    )?;
+    json(&rendered)
+}
+
+/// YAML as JSON.
+fn json(yaml: &str) -> Result<Vec<Value>> {
+    const CONVERT: &str = "import json, sys, yaml\n\
+         print(json.dumps([o for o in yaml.safe_load_all(sys.argv[1]) if o]))";
+    let mut python = Command::new(part("kubernetes-validate", "python3")?);
+    let text = harness::process::run(python.args(["-c", CONVERT, yaml]))?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    value.as_array().into_iter().flatten().map(text).collect()
+}
+
+/// What a chart rendered.
+struct Rendered(Vec<Value>);
+
+impl Rendered {
+    fn of_kind(&self, kind: &str) -> impl Iterator<Item = &Value> {
+        self.0.iter().filter(move |o| o["kind"] == kind)
+    }
+
+    fn set(&self) -> Result<&Value> {
+        self.of_kind("StatefulSet").next().context("no StatefulSet")
+    }
+
+    /// A container of the pods, wherever it is among them.
+    fn container(&self, name: &str) -> Result<&Value> {
+        let pod = &self.set()?["spec"]["template"]["spec"];
+        let all = ["initContainers", "containers"].map(|key| pod[key].as_array());
+        let mut all = all.into_iter().flatten().flatten();
+        all.find(|c| c["name"] == name)
+            .with_context(|| format!("no container {name}"))
+    }
+
+    fn server(&self) -> Result<&Value> {
+        self.container("redis")
+            .or_else(|_| self.container("valkey"))
+    }
+
+    /// The variables of podzero's containers, those from a `ConfigMap` looked up.
+    fn environment(&self) -> Result<Environment> {
+        let sidecar = self.container("podzero")?;
+        let each = sidecar["env"].as_array().into_iter().flatten();
+        let source = |it: &Value| -> Result<Source> {
+            let from = &it["valueFrom"];
+            if let Some(path) = from["fieldRef"]["fieldPath"].as_str() {
+                return Ok(Source::Field(path.to_owned()));
+            }
+            if let Some(key) = from["configMapKeyRef"]["key"].as_str() {
+                return Ok(Source::Text(self.in_config_map(key)?));
+            }
+            Ok(Source::Text(text(&it["value"])))
+        };
+        each.map(|it| Ok((text(&it["name"]), source(it)?)))
+            .collect()
+    }
+
+    fn in_config_map(&self, key: &str) -> Result<String> {
+        let mut maps = self
+            .of_kind("ConfigMap")
+            .filter(|o| o["metadata"]["name"] == NAME);
+        let map = maps.next().context("no ConfigMap")?;
+        map["data"][key]
+            .as_str()
+            .map(ToOwned::to_owned)
+            .with_context(|| format!("no {key} in the ConfigMap"))
+    }
+
+    /// Names and paths of all volumes, each once.
+    fn mounts(&self) -> Result<Vec<(String, String)>> {
+        let containers = [self.container("podzero")?, self.server()?];
+        let mounts = containers
+            .iter()
+            .filter_map(|c| c["volumeMounts"].as_array());
+        let pairs = mounts
+            .flatten()
+            .map(|m| (text(&m["name"]), text(&m["mountPath"])));
+        // Where Kubernetes mounts tokens is behind a link here.
+        let real = |path: String| path.replacen("/var/run/", "/run/", 1);
+        let all: BTreeMap<String, String> = pairs.map(|(n, p)| (n, real(p))).collect();
+        Ok(all.into_iter().collect())
+    }
+
+    fn told(&self) -> Result<Told> {
+        let server = self.server()?;
+        Ok(Told {
+            service: text(&self.set()?["spec"]["serviceName"]),
+            init: texts(&self.container("podzero-init")?["args"]),
+            sidecar: texts(&self.container("podzero")?["args"]),
+            server: texts(&server["args"]),
+            hook: texts(&server["lifecycle"]["preStop"]["exec"]["command"]),
+            environment: self.environment()?,
+            mounts: self.mounts()?,
+        })
+    }
+
+    /// The password: the chart's own, or the one of the user's Secret; none without authentication.
+    fn password(&self) -> Result<Option<String>> {
+        let secret = self.of_kind("Secret").next();
+        if let Some(data) = secret.and_then(|s| s["data"].as_object()) {
+            let encoded = data.values().next().map(text).unwrap_or_default();
+            let decode =
+                "import base64, sys; print(base64.b64decode(sys.argv[1]).decode(), end='')";
+            let mut python = Command::new(part("kubernetes-validate", "python3")?);
+            return harness::process::run(python.args(["-c", decode, &encoded])).map(Some);
+        }
+        let env = self.environment()?;
+        let has = env.iter().any(|(name, _)| name == "PODZERO_PASSWORD_FILE");
+        Ok(has.then(|| PASSWORD.to_owned()))
+    }
+
+    fn has(&self, variable: &str, value: &str) -> Result<bool> {
+        let env = self.environment()?;
+        Ok(env.iter().any(|(name, it)| {
+            name == variable && matches!(it, Source::Text(text) if text == value)
+        }))
+    }
+
+    /// What the API server is to know: the rights, the Services, the set.
+    fn objects(&self) -> Result<String> {
+        let kinds = [
+            "ServiceAccount",
+            "Role",
+            "RoleBinding",
+            "Service",
+            "StatefulSet",
+        ];
+        let mut objects = vec![serde_json::json!({
+            "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE},
+        })];
+        for object in self
+            .0
+            .iter()
+            .filter(|o| kinds.iter().any(|kind| o["kind"] == *kind))
+        {
+            let mut object = object.clone();
+            if object["kind"] == "Service" {
+                // That server knows one family, and the master's Service is where the harness serves it.
+                let spec = object["spec"].as_object_mut().context("a spec")?;
+                spec.remove("ipFamilyPolicy");
+                spec.remove("ipFamilies");
+                if object["metadata"]["name"] == format!("{NAME}-master") {
+                    object["spec"]["clusterIP"] = harness::sandbox::SERVICE.to_string().into();
+                }
+            }
+            objects.push(object);
+        }
+        for ordinal in 0..self.set()?["spec"]["replicas"].as_u64().unwrap_or_default() {
+            let labels = &self.set()?["spec"]["template"]["metadata"]["labels"];
+            objects.push(serde_json::json!({
+                "apiVersion": "v1", "kind": "Pod",
+                "metadata": {"name": format!("{NAME}-{ordinal}"), "namespace": NAMESPACE, "labels": labels},
+                "spec": {"containers": [{"name": "redis", "image": "redis"}]},
+            }));
+        }
+        let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects});
+        Ok(list.to_string())
+    }
+}
+
+/// What Kubernetes puts into the volumes.
+fn fill(member: &Member, rendered: &Rendered, authority: &Path) -> Result<()> {
+    for (volume, path) in rendered.mounts()? {
+        let folder = member.volume(&volume, &path);
+        match volume.as_str() {
+            "base" => fs::write(
+                folder.join("redis.conf"),
+                rendered.in_config_map("redis.conf")?,
+            )?,
+            "secret" => {
+                let password = rendered.password()?.context("no password")?;
+                fs::write(folder.join("password"), password)?;
+            }
+            "tls" => {
+                let service = text(&rendered.set()?["spec"]["serviceName"]);
+                let names = format!("DNS:*.{service}.{NAMESPACE}.svc.cluster.local");
+                secured::certificate(authority, &folder, &names)?;
+            }
+            "acl" => {
+                let channels = if crate::is_redis_6() { "" } else { "&* " };
+                let users = format!(
+                    "user default off\nuser {} on >{PASSWORD} -@all {}\nuser {} on >{} ~* {channels}+@all\n",
+                    secured::USER,
+                    secured::RULES,
+                    secured::APP.0,
+                    secured::APP.1
+                );
+                fs::write(folder.join("users.acl"), users)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The pod's own client, with whatever it takes to be let in.
+struct Client {
+    arguments: Vec<String>,
+}
+
+impl Client {
+    fn new(member: &Member, rendered: &Rendered) -> Result<Self> {
+        let mut arguments = vec!["--no-auth-warning".to_owned()];
+        let mounts: BTreeMap<_, _> = rendered.mounts()?.into_iter().collect();
+        if mounts.contains_key("acl") {
+            let (user, password) = secured::APP;
+            arguments.extend(["--user", user, "--pass", password].map(ToOwned::to_owned));
+        } else if let Some(password) = rendered.password()? {
+            arguments.extend(["--pass".to_owned(), password]);
+        }
+        if let Some(tls) = mounts.get("tls") {
+            let tls = member.volume("tls", tls);
+            arguments.push("--tls".to_owned());
+            for (flag, file) in [
+                ("--cacert", "ca.crt"),
+                ("--cert", "tls.crt"),
+                ("--key", "tls.key"),
+            ] {
+                arguments.extend([flag.to_owned(), tls.join(file).display().to_string()]);
+            }
+        }
+        Ok(Self { arguments })
+    }
+
+    fn ask(&self, member: &Member, words: &str) -> Result<String> {
+        let cli = harness::set::server_binary()?.with_file_name("redis-cli");
+        let address = member.address().to_string();
+        let mut all: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        all.extend(["-h", &address]);
+        all.extend(words.split(' '));
+        let said = member.run(&cli.to_string_lossy(), &all)?;
+        Ok(said.trim().to_owned())
+    }
+}
+
+/// The one master, when every member is ready.
+fn all_ready(set: &Set, but: Option<usize>) -> Result<usize> {
+    set.wait_for("one master, and all are ready", || {
+        let mut masters = Vec::new();
+        for (ordinal, member) in set.members().iter().enumerate() {
+            if but == Some(ordinal) {
+                continue;
+            }
+            let page = member.get("/readyz")?;
+            ensure!(page.code == 200, "{}: {}", member.pod(), page.body);
+            if member.status()?.role() == "master" {
+                masters.push(ordinal);
+            }
+        }
+        ensure!(masters.len() == 1, "{masters:?}");
+        Ok(masters[0])
+    })
+}
+
+/// A set as the chart tells it.
+fn s33(values: &str) -> Result<()> {
+    let rendered = Rendered(render(
+        &folder().join("ci").join(format!("{values}-values.yaml")),
+    )?);
+    let replicas = rendered.set()?["spec"]["replicas"]
+        .as_u64()
+        .context("replicas")?;
+    let families = rendered
+        .of_kind("Service")
+        .find_map(|s| s["spec"]["ipFamilies"].as_array());
+    let families: Vec<bool> = match families {
+        None => vec![false],
+        Some(families) => families.iter().map(|f| f == "IPv6").collect(),
+    };
+    let builder = crate::set()
+        .members(u32::try_from(replicas)?)
+        .families(&families)
+        .told(rendered.told()?);
+    let set = builder.make()?;
+    let authority = tempfile::tempdir()?;
+    secured::authority(authority.path())?;
+    for member in set.members() {
+        fill(member, &rendered, authority.path())?;
+    }
+    if rendered.has("PODZERO_AUTHORITY", "lease")? {
+        let cluster = Cluster::around(cluster::folder()?, set, &rendered.objects()?)?;
+        let path = rendered
+            .mounts()?
+            .into_iter()
+            .find(|(name, _)| name == "token");
+        let (_, path) = path.context("no token is mounted")?;
+        for member in cluster.set.members() {
+            let folder = member.volume("token", &path);
+            fs::write(folder.join("token"), cluster.token()?)?;
+            fs::copy(cluster.ca(), folder.join("ca.crt"))?;
+            fs::write(folder.join("namespace"), NAMESPACE)?;
+        }
+        let mut cluster = cluster;
+        starts_and_hands_over(&mut cluster.set, &rendered)?;
+        let leads = cluster.holder()?;
+        let master = master_of(&cluster.set)?;
+        ensure!(
+            leads == format!("redis-{master}"),
+            "{leads} holds the Lease, redis-{master} leads"
+        );
+        Ok(())
+    } else {
+        let mut set = set;
+        starts_and_hands_over(&mut set, &rendered)
+    }
+}
+
+fn master_of(set: &Set) -> Result<usize> {
+    let is = |m: &&Member| m.status().is_ok_and(|s| s.role() == "master");
+    set.members()
+        .iter()
+        .position(|m| is(&m))
+        .context("no master")
+}
+
+fn starts_and_hands_over(set: &mut Set, rendered: &Rendered) -> Result<()> {
+    if rendered.container("valkey").is_ok() {
+        for ordinal in 0..set.members().len() {
+            set.member_mut(ordinal).use_server("valkey-9")?;
+        }
+    }
+    set.start_all()?;
+    let master = all_ready(set, None)?;
+    ensure!(master == 0, "redis-{master} leads");
+    let client = Client::new(set.member(master), rendered)?;
+    // A master counts its good replicas once a second (min-replicas-to-write).
+    set.wait_for("it accepts writes", || {
+        let said = client.ask(set.member(master), "SET there 1")?;
+        ensure!(said == "OK", "SET: {said}");
+        Ok(())
+    })?;
+    let mut hook = set.member(master).hook()?;
+    let done = hook
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?
+        .wait_with_output()?;
+    if set.members().len() == 1 {
+        // There is nobody to hand over to: the server saves its data, and that is all.
+        return Ok(());
+    }
+    ensure!(
+        done.status.success(),
+        "the hook: {:?} {}\n{}",
+        done.status,
+        String::from_utf8_lossy(&done.stderr),
+        set.describe()
+    );
+    let new = all_ready(set, Some(master))?;
+    ensure!(new != master, "redis-{new} leads still");
+    let client = Client::new(set.member(new), rendered)?;
+    let said = client.ask(set.member(new), "GET there")?;
+    ensure!(said == "1", "GET: {said}");
+    set.wait_for("it accepts writes", || {
+        let said = client.ask(set.member(new), "SET there 2")?;
+        ensure!(said == "OK", "SET: {said}");
+        Ok(())
+    })?;
+    no_secret(set, rendered)
+}
+
+/// S57, on what was rendered, and on what the processes show of themselves.
+fn no_secret(set: &Set, rendered: &Rendered) -> Result<()> {
+    let Some(password) = rendered.password()? else {
+        return Ok(());
+    };
+    for object in rendered.0.iter().filter(|o| o["kind"] != "Secret") {
+        ensure!(
+            !object.to_string().contains(&password),
+            "in the {}",
+            object["kind"]
+        );
+    }
+    for member in set.members() {
+        for process in [member.sidecar()?, member.server()?] {
+            for file in ["cmdline", "environ"] {
+                let shown = fs::read(format!("/proc/{}/{file}", process.pid()))?;
+                let shown = String::from_utf8_lossy(&shown);
+                ensure!(!shown.contains(&password), "{}: {file}", member.pod());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A test for each file, and one that none is left out.
+macro_rules! values {
+    ($($test:ident $file:literal)*) => {
+        $(#[test] fn $test() -> Result<()> { s33($file) })*
+
+        #[test]
+        fn s33_each_values_file_is_run() -> Result<()> {
+            let known = [$($file),*];
+            for entry in fs::read_dir(folder().join("ci"))? {
+                let name = entry?.file_name().to_string_lossy().into_owned();
+                let name = name.trim_end_matches("-values.yaml");
+                ensure!(known.contains(&name), "{name} is not run");
+            }
+            Ok(())
+        }
+    };
+}
+
+values! {
+    s33_auth_existing_secret "auth-existing-secret"
+    s33_default "default"
+    s33_dual_stack "dual-stack"
+    s33_everything "everything"
+    s33_five_members "five-members"
+    s33_labels "labels"
+    s33_no_persistence "no-persistence"
+    s33_one_member "one-member"
+    s33_openshift "openshift"
+    s33_ordinal "ordinal"
+    s33_ordinary_sidecar "ordinary-sidecar"
+    s33_tls "tls"
+    s33_tls_without_client_certificates "tls-without-client-certificates"
+    s33_valkey "valkey"
+}
