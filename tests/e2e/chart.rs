@@ -38,7 +38,7 @@ fn render(values: &Path) -> Result<Vec<Value>> {
 }
 
 /// YAML as JSON.
-fn json(yaml: &str) -> Result<Vec<Value>> {
+pub(crate) fn json(yaml: &str) -> Result<Vec<Value>> {
     const CONVERT: &str = "import json, sys, yaml\n\
          print(json.dumps([o for o in yaml.safe_load_all(sys.argv[1]) if o]))";
     let mut python = Command::new(part("kubernetes-validate", "python3")?);
@@ -46,11 +46,11 @@ fn json(yaml: &str) -> Result<Vec<Value>> {
     Ok(serde_json::from_str(&text)?)
 }
 
-fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-fn texts(value: &Value) -> Vec<String> {
+pub(crate) fn texts(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().map(text).collect()
 }
 

@@ -7,6 +7,7 @@ mod bad_input;
 mod certificates;
 mod chart;
 mod cluster;
+mod compose;
 mod data;
 mod dns;
 mod epochs;
