@@ -9,4 +9,5 @@ pub mod members;
 pub mod names;
 pub mod peers;
 pub mod redis;
+mod server_error;
 pub mod tls;
