@@ -37,7 +37,6 @@ pub enum Follow {
 }
 
 /// Everything that the text depends on.
-#[derive(Debug)]
 pub struct Wanted<'a> {
     /// The base configuration's path, as it is in the server's container.
     pub base_path: Option<&'a Path>,

@@ -1,5 +1,6 @@
 //! Bringing a file to disk whole or not at all, and putting the fence back into one.
 
+use std::fmt;
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -80,7 +81,7 @@ pub fn refence(path: &Path) -> Result<bool, WriteError> {
 }
 
 /// The passwords that a server is started with, and those before them that are valid for a while.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Rotated<'a> {
     /// The default user's; none where that is not podzero's to set.
     pub requirepass: Option<&'a str>,
@@ -88,6 +89,18 @@ pub struct Rotated<'a> {
     pub masterauth: &'a str,
     /// The old ones, and until when they are valid, in seconds since 1970.
     pub old: &'a [(String, u64)],
+}
+
+impl fmt::Debug for Rotated<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Rotated { .. }")
+    }
+}
+
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Known { .. }")
+    }
 }
 
 /// Before a password that is still valid beside its successor, in a comment.
@@ -120,7 +133,7 @@ fn with_passwords(text: &str, rotated: &Rotated<'_>) -> String {
 }
 
 /// The passwords of a generated configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Known {
     /// The default user's; none where that is not podzero's to set.
     pub requirepass: Option<String>,
