@@ -3,6 +3,8 @@ are empty, and one Secret when a file with its data (JSON) is given.
 
     cluster.py PORT-FILE [SECRET-NAME DATA-FILE]
 
+With SELECTOR (JSON) in the environment there is the Service demo-podzero-master, with that selector.
+
 Listens on a free port of 127.0.0.1, writes it to PORT-FILE, and serves until it is ended.
 """
 
@@ -49,6 +51,18 @@ def answer(path):
         return {"kind": "APIResourceList", "groupVersion": version, "resources": known}
     if path == "/apis/apps/v1/namespaces/default/statefulsets":
         return {"kind": "StatefulSetList", "apiVersion": "apps/v1", "metadata": {}, "items": []}
+    if "SELECTOR" in os.environ and path == "/api/v1/namespaces/default/services/demo-podzero-master":
+        meta = {
+            "name": "demo-podzero-master",
+            "namespace": "default",
+            "labels": {"app.kubernetes.io/managed-by": "Helm"},
+            "annotations": {
+                "meta.helm.sh/release-name": "demo",
+                "meta.helm.sh/release-namespace": "default",
+            },
+        }
+        spec = {"selector": json.loads(os.environ["SELECTOR"])}
+        return {"kind": "Service", "apiVersion": "v1", "metadata": meta, "spec": spec}
     if secret and path == f"/api/v1/namespaces/default/secrets/{secret[0]}":
         with open(secret[1], encoding="utf-8") as file:
             data = json.load(file)

@@ -317,13 +317,14 @@ def rights(the_set, objects, args, claim):
         ("coordination.k8s.io", "leases", "create", ""),
         *(("coordination.k8s.io", "leases", verb, name) for verb in ("get", "watch", "update")),
         ("apps", "statefulsets", "get", name),
-        *(("", "pods", verb, "") for verb in ("list", "patch")),
+        ("", "pods", "list", ""),
+        *(("", "pods", "patch", f"{name}-{ordinal}") for ordinal in range(max(args.members, 10))),
+        ("", "services", "get", f"{name}-master"),
         ("events.k8s.io", "events", "create", ""),
     }
     if args.slices:
         slices = [f"{master}-podzero-{family}" for family in ("ipv4", "ipv6")]
         wanted |= {
-            ("", "services", "get", master),
             ("", "services/finalizers", "update", master),
             ("discovery.k8s.io", "endpointslices", "create", ""),
             *(("discovery.k8s.io", "endpointslices", verb, one) for verb in ("get", "update") for one in slices),

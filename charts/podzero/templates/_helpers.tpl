@@ -277,9 +277,9 @@ securityContext:
 {{- .Values.persistence.enabled | ternary .Values.persistence.claimName "data" }}
 {{- end }}
 
-{{/* What restarts the members when it changes. The number of members does not. */}}
+{{/* What restarts the members when it changes. Their number does so only where min-replicas-to-write does. */}}
 {{- define "podzero.checksum" -}}
-{{- list .Values.commonConfiguration .Values.minReplicasToWrite .Values.tls.authClients | toJson | sha256sum }}
+{{- include "podzero.baseConf" . | sha256sum }}
 {{- end }}
 
 {{- define "podzero.mounts" -}}

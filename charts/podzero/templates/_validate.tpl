@@ -33,6 +33,55 @@
 {{- if and (eq .Values.podzero.authority "ordinal") (or .Values.podzero.lease.duration .Values.podzero.lease.renewDeadline .Values.podzero.lease.retryPeriod) }}
 {{- fail "podzero.lease has times, but podzero.authority is ordinal: nothing would use them. Leave them out, or set podzero.authority=lease." }}
 {{- end }}
+{{- with lookup "v1" "Service" .Release.Namespace (include "podzero.masterName" .) }}
+{{- $selects := dig "spec" "selector" "podzero/role" "" . }}
+{{- $was := empty (dig "spec" "selector" dict .) | ternary "slice" (eq $selects "master" | ternary "label" "ordinal") }}
+{{- $is := ternary "slice" (ternary "label" "ordinal" (eq $.Values.podzero.authority "lease")) (eq (include "podzero.slices" $) "true") }}
+{{- if and (ne $was $is) (or (eq $was "slice") (eq $is "slice")) }}
+{{- fail (printf "the Service %s finds its master by another way (%s) than it would from now on (%s), and the EndpointSlices of before would stay, leading clients to old pods. Delete it first, and upgrade at once: kubectl -n %s delete service %s" .metadata.name $was $is .metadata.namespace .metadata.name) }}
+{{- end }}
+{{- end }}
+{{- if and (include "podzero.lease" .) .Values.rbac.create (eq (include "podzero.serviceAccountName" .) "default") }}
+{{- fail "the Role of the Lease would be bound to the namespace's default service account, which every pod has. Name another one (serviceAccount.name), or leave serviceAccount.create true." }}
+{{- end }}
+{{- if and .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled }}
+{{- fail "metrics.serviceMonitor and metrics.podMonitor are both enabled, and each member would be counted twice. Leave one of them out." }}
+{{- end }}
+{{- if and (ne (toString .Values.minReplicasToWrite) "auto") (ge (int .Values.minReplicasToWrite) (int .Values.replica.replicaCount)) }}
+{{- fail (printf "minReplicasToWrite is %v, and of %v members only %v can be replicas: nobody would accept writes." .Values.minReplicasToWrite .Values.replica.replicaCount (sub (int .Values.replica.replicaCount) 1)) }}
+{{- end }}
+{{- if and .Values.pdb.create (has (toString .Values.pdb.maxUnavailable) (list "0" "0%")) }}
+{{- fail "pdb.maxUnavailable is 0: nodes could never be drained. Say 1, or set pdb.create=false." }}
+{{- end }}
+{{- if and .Values.pdb.create (or (eq (toString .Values.pdb.minAvailable) "100%") (and (regexMatch "^[0-9]+$" (toString .Values.pdb.minAvailable)) (ge (int .Values.pdb.minAvailable) (int .Values.replica.replicaCount)))) }}
+{{- fail (printf "pdb.minAvailable is %v of %v members: nodes could never be drained. Say less, or set pdb.create=false." .Values.pdb.minAvailable .Values.replica.replicaCount) }}
+{{- end }}
+{{- if and (eq (toString .Values.podzero.nativeSidecar) "true") (semverCompare "<1.28.0-0" .Capabilities.KubeVersion.Version) }}
+{{- fail (printf "podzero.nativeSidecar is true, but Kubernetes %s knows none (1.28 with a feature gate, 1.29 without): the pods would never start. Leave it out." .Capabilities.KubeVersion.Version) }}
+{{- end }}
+{{- if ne .Values.containerSecurityContext.enabled .Values.podSecurityContext.enabled }}
+{{- fail "containerSecurityContext.enabled and podSecurityContext.enabled differ: the containers could not read one another's files. Where the cluster chooses the ids, set those to null instead." }}
+{{- end }}
+{{- if not (regexMatch "^[a-z][-a-z0-9]*$" (include "podzero.fullname" .)) }}
+{{- fail (printf "the set would be called %q, but Services take names of lower-case letters, digits and '-' that begin with a letter. Set fullnameOverride." (include "podzero.fullname" .)) }}
+{{- end }}
+{{- if and (eq .Values.service.ipFamilyPolicy "SingleStack") (gt (len .Values.service.ipFamilies) 1) }}
+{{- fail "service.ipFamilyPolicy is SingleStack, but service.ipFamilies names two. Leave one out." }}
+{{- end }}
+{{- with .Values.podzero.lease }}
+{{- $seconds := dict }}
+{{- range $key, $default := dict "duration" "6s" "renewDeadline" "4s" "retryPeriod" "1s" }}
+{{- $text := default $default (get $.Values.podzero.lease $key) }}
+{{- if regexMatch "^[0-9]+s$" $text }}
+{{- $_ := set $seconds $key (trimSuffix "s" $text | int) }}
+{{- end }}
+{{- end }}
+{{- if eq (len $seconds) 3 }}
+{{- if or (le $seconds.duration $seconds.renewDeadline) (le $seconds.renewDeadline $seconds.retryPeriod) }}
+{{- fail (printf "podzero.lease: duration (%ds) must be longer than renewDeadline (%ds), and that longer than retryPeriod (%ds)." $seconds.duration $seconds.renewDeadline $seconds.retryPeriod) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- range .Values.podzero.extraEnvVars }}
 {{- if eq .name "PODZERO_POD_NAME" "PODZERO_NAMESPACE" "PODZERO_POD_UID" "PODZERO_POD_IP" "PODZERO_SERVICE" "PODZERO_REPLICAS" "PODZERO_CONF" "PODZERO_BASE_CONF" "PODZERO_DATA_DIR" "PODZERO_SOCKET" "PODZERO_PASSWORD_FILE" "PODZERO_AUTHORITY" "PODZERO_HTTP" "PODZERO_REDIS_PORT" "PODZERO_INSTALL_DIR" "PODZERO_WITHOUT_SIDECAR" "PODZERO_GRACE" "PODZERO_USERNAME" "PODZERO_TLS_CA_FILE" "PODZERO_TLS_CERT_FILE" "PODZERO_TLS_KEY_FILE" "PODZERO_LEASE_NAME" "PODZERO_MASTER_SERVICE" "PODZERO_MASTER_SERVICE_MODE" }}
 {{- fail (printf "podzero.extraEnvVars sets %s, which is the chart's to set: probes, mounts and Services rely on it. Use the value that stands for it, or leave it out." .name) }}
