@@ -201,19 +201,15 @@ impl Reader<'_> {
         }
         // A pipe would be waited for, a device has no end.
         let meta = std::fs::metadata(&real).map_err(unreadable)?;
-        let (path_, included_at_) = (path.to_owned(), included_at.cloned());
-        if !meta.is_file() {
-            return Err(BaseError::NoFile {
-                path: path_,
-                included_at: included_at_,
-            });
-        }
         self.files += 1;
         self.bytes += meta.len();
-        if self.files > MOST_FILES || self.bytes > MOST_BYTES {
-            return Err(BaseError::TooMuch {
-                path: path_,
-                included_at: included_at_,
+        let too_much = self.files > MOST_FILES || self.bytes > MOST_BYTES;
+        if !meta.is_file() || too_much {
+            let (path, included_at) = (path.to_owned(), included_at.cloned());
+            return Err(if too_much {
+                BaseError::TooMuch { path, included_at }
+            } else {
+                BaseError::NoFile { path, included_at }
             });
         }
         let bytes = std::fs::read(&real).map_err(unreadable)?;

@@ -50,7 +50,6 @@ fn s41_the_masters_server_is_killed() -> Result<()> {
 fn s43_a_whole_member_stops_and_comes_back() -> Result<()> {
     let mut cluster = Cluster::start()?;
     let set = &mut cluster.set;
-    let observer = set.observe();
     set.member(0).server()?.pause()?;
     set.member(0).sidecar()?.pause()?;
     let new = set.wait_for("another master", || {
@@ -70,7 +69,6 @@ fn s43_a_whole_member_stops_and_comes_back() -> Result<()> {
     set.member(0).server()?.resume()?;
     let settled = set.converge()?;
     ensure!(settled == new, "{new} and then {settled}");
-    drop(observer);
     Ok(())
 }
 
