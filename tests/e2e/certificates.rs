@@ -8,7 +8,7 @@ use harness::set::server_binary;
 use harness::{Member, Set, secured};
 
 use crate::handover::podzero;
-use crate::secured::{Before, link_anew};
+use crate::passwords::{Before, link_anew};
 use crate::{pause, set, write_everywhere};
 
 /// Servers without any port but the one with TLS.
