@@ -48,9 +48,15 @@ pub(super) fn choose(view: &View<'_>) -> Chosen {
         .iter()
         .find(|r| r.unfinished && !r.empty && (whole.is_empty() || r.epoch > newest_whole))
     {
+        let (pod, own) = (&unfinished.pod, &unfinished.replication);
+        let what = match (&own.following, own.link) {
+            (Some(master), Some(LinkState::Up | LinkState::Syncing)) => {
+                format!("{pod} copies from {master}, which holds no role here")
+            }
+            (Some(_) | None, _) => format!("the copy that {pod} was receiving was cut off"),
+        };
         return Err(nobody(format!(
-            "the copy that {} was receiving was cut off, and nobody has newer whole data; decide with: podzero resolve --keep POD",
-            unfinished.pod
+            "{what}, and nobody has newer whole data; decide with: podzero resolve --keep POD"
         )));
     }
     with_data(view, &whole)

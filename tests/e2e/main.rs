@@ -27,6 +27,7 @@ mod lease_api;
 mod lease_faults;
 mod lease_handover;
 mod lease_service;
+mod migration;
 mod network;
 mod passwords;
 mod plain;
