@@ -286,9 +286,6 @@ pub struct LeaseArgs {
         default_value = "slice"
     )]
     pub master_service_mode: ServiceMode,
-    /// A kubeconfig. Without it: the pod's service account.
-    #[arg(long, env = "PODZERO_KUBECONFIG", value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
 }
 
 /// Where one-shot commands find the sidecar.

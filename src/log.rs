@@ -2,14 +2,17 @@
 
 use std::io::IsTerminal as _;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::LogFormat;
 use crate::exit::{Exit, Failure, OrExit as _};
 
 /// Starts logging. A filter that makes no sense is a usage error.
 pub fn init(filter: &str, format: Option<LogFormat>) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(filter)
+    let filter: Targets = filter
+        .parse()
         .map_err(|e| {
             anyhow::anyhow!(
                 "--log {filter:?} is no filter: {e} (write a level such as info or debug)"
@@ -22,12 +25,13 @@ pub fn init(filter: &str, format: Option<LogFormat>) -> Result<(), Failure> {
     } else {
         LogFormat::Json
     });
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let layer = tracing_subscriber::fmt::layer()
+        .with_target(false)
         .with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
     match format {
-        LogFormat::Text => builder.with_ansi(terminal).with_target(false).init(),
-        LogFormat::Json => builder.json().flatten_event(true).with_target(false).init(),
+        LogFormat::Text => registry.with(layer.with_ansi(terminal)).init(),
+        LogFormat::Json => registry.with(layer.json().flatten_event(true)).init(),
     }
     Ok(())
 }

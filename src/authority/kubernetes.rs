@@ -17,11 +17,9 @@ mod pods;
 mod services;
 mod stateful_sets;
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kube::api::{Api, ApiResource, DynamicObject};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, Resource};
 
 pub(super) use events::Events;
@@ -33,8 +31,6 @@ pub(super) use stateful_sets::{Spec, StatefulSets};
 /// How the API is reached.
 #[derive(Debug, Clone)]
 pub struct Access {
-    /// A kubeconfig; without it as pods do.
-    pub kubeconfig: Option<PathBuf>,
     /// The set's namespace.
     pub namespace: String,
     /// What one request may take.
@@ -98,16 +94,11 @@ pub struct Kubernetes {
 
 impl Kubernetes {
     /// Reads what tells how to reach the API; sends nothing.
-    pub async fn connect(access: Access) -> Result<Self, ApiError> {
-        let mut config = match &access.kubeconfig {
-            Some(file) => from_file(file).await,
-            None => Config::incluster().map_err(|e| {
-                format!(
-                    "{e} (is this a pod with a service account token? elsewhere, give --kubeconfig)"
-                )
-            }),
-        }
-        .map_err(ApiError::NoAccess)?;
+    pub fn connect(access: Access) -> Result<Self, ApiError> {
+        let mut config = Config::incluster().map_err(|e| {
+            let hint = "is this a pod, and is its service account's token mounted?";
+            ApiError::NoAccess(format!("{e} ({hint})"))
+        })?;
         config.connect_timeout = Some(access.limit);
         // Whoever decides must know of each attempt.
         config.default_retry = false;
@@ -150,14 +141,6 @@ impl Kubernetes {
             }),
         }
     }
-}
-
-async fn from_file(file: &Path) -> Result<Config, String> {
-    let words = |e: &dyn std::fmt::Display| format!("{}: {e}", file.display());
-    let read = Kubeconfig::read_from(file).map_err(|e| words(&e))?;
-    Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
-        .await
-        .map_err(|e| words(&e))
 }
 
 fn told(what: String, error: kube::Error) -> ApiError {

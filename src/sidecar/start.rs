@@ -87,7 +87,7 @@ fn announced(set: &SetArgs, identity: &Identity, own: &[IpAddr]) -> Result<Strin
 }
 
 /// What `--authority lease` needs.
-async fn lease(
+fn lease(
     args: &SidecarArgs,
     identity: &Identity,
     times: Times,
@@ -100,12 +100,11 @@ async fn lease(
         return Ok(None);
     };
     let kubernetes = Kubernetes::connect(Access {
-        kubeconfig: lease.kubeconfig.clone(),
         namespace: identity.namespace.clone(),
         // A lost request leaves time for another.
         limit: times.deadline.saturating_sub(times.retry) / 2,
     });
-    let kubernetes = kubernetes.await.or_exit(Exit::Environment)?;
+    let kubernetes = kubernetes.or_exit(Exit::Environment)?;
     let me = Holder {
         pod: identity.pod.to_string(),
         uid: uid.clone(),
@@ -184,7 +183,7 @@ impl Sidecar {
         );
         let wake = Arc::<Notify>::default();
         let times = lease_times(&args.lease)?;
-        let lease = lease(args, &identity, times, login.clone(), &wake).await?;
+        let lease = lease(args, &identity, times, login.clone(), &wake)?;
         let lost = Arc::new(Notify::new());
         let at = ServerAt {
             ordinal: me,

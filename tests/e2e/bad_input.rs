@@ -90,8 +90,7 @@ fn a_lease_that_cannot_be_kept_is_refused() -> Result<()> {
         ("PODZERO_LEASE_DURATION", "4500ms", 2, "--lease-duration"),
         ("PODZERO_RENEW_DEADLINE", "1500ms", 2, "--renew-deadline"),
         ("PODZERO_LEASE_NAME", "No_Name", 2, "No_Name"),
-        ("PODZERO_KUBECONFIG", "/nowhere/conf", 5, "/nowhere/conf"),
-        ("PODZERO_LOG", "info", 5, "--kubeconfig"),
+        ("PODZERO_LOG", "info", 5, "service account"),
     ] {
         let environment = [("PODZERO_AUTHORITY", "lease"), (name, value)];
         ends(set.member(0), &["sidecar"], &environment, code, contains)?;

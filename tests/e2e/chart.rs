@@ -328,10 +328,7 @@ fn s33(values: &str) -> Result<()> {
             .find(|(name, _)| name == "token");
         let (_, path) = path.context("no token is mounted")?;
         for member in cluster.set.members() {
-            let folder = member.volume("token", &path);
-            fs::write(folder.join("token"), cluster.token()?)?;
-            fs::copy(cluster.ca(), folder.join("ca.crt"))?;
-            fs::write(folder.join("namespace"), NAMESPACE)?;
+            cluster.let_in(&member.volume("token", &path))?;
         }
         let mut cluster = cluster;
         starts_and_hands_over(&mut cluster.set, &rendered)?;

@@ -142,10 +142,10 @@ impl Cluster {
     /// The same without the record, for figures: nobody else writes or asks.
     pub(crate) fn unwatched(with: impl FnOnce(Builder) -> Builder) -> Result<Self> {
         let folder = folder()?;
-        let kubeconfig = folder.path().join("pods.conf");
         let builder = crate::set()
             .env("PODZERO_AUTHORITY", "lease")
-            .sidecar_env("PODZERO_KUBECONFIG", &kubeconfig.to_string_lossy());
+            .sidecar_env("KUBERNETES_SERVICE_HOST", &ADDRESS.to_string())
+            .sidecar_env("KUBERNETES_SERVICE_PORT", "443");
         let set = with(builder).make()?;
         let mut objects = OBJECTS.to_owned();
         for ordinal in 0..set.members().len() {
@@ -215,7 +215,7 @@ impl Cluster {
             apiserver,
             _etcd: etcd,
         };
-        cluster.write_kubeconfig("admin.conf", ADMIN, "https://127.0.0.1:6443")?;
+        cluster.write_kubeconfig()?;
         wait_until("the API server is ready", SOON, || {
             cluster
                 .kubectl(&["get", "--raw", "/readyz"], None)
@@ -224,8 +224,7 @@ impl Cluster {
         .with_context(|| cluster.apiserver.log_tail(5))?;
         // Fields of later versions are cut off, as that server would.
         cluster.kubectl(&["apply", "--validate=false", "-f", "-"], Some(objects))?;
-        let token = cluster.token()?;
-        cluster.write_kubeconfig("pods.conf", token.trim(), &format!("https://{ADDRESS}:443"))?;
+        cluster.let_in(&cluster.set.service_account())?;
         let at = SocketAddr::new(ADDRESS, 443);
         let proxy = ApiProxy::start(at, cluster.folder.path())?;
         proxy.tells(cluster.kube_proxy.service());
@@ -241,19 +240,23 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// A token of the set's service account.
-    pub(crate) fn token(&self) -> Result<String> {
+    /// Puts into a folder what the kubelet mounts for the set's service account.
+    pub(crate) fn let_in(&self, folder: &Path) -> Result<()> {
         let token = self.kubectl(&["create", "token", "redis", "-n", NAMESPACE], None)?;
-        Ok(token.trim().to_owned())
+        fs::write(folder.join("token"), token.trim())?;
+        fs::copy(self.ca(), folder.join("ca.crt"))?;
+        fs::write(folder.join("namespace"), NAMESPACE)?;
+        Ok(())
     }
 
     /// The certificate of the API server.
-    pub(crate) fn ca(&self) -> PathBuf {
+    fn ca(&self) -> PathBuf {
         self.folder.path().join("apiserver.crt")
     }
 
-    fn write_kubeconfig(&self, name: &str, token: &str, server: &str) -> Result<()> {
-        let ca = self.ca();
+    /// How `kubectl` gets in, as the administrator.
+    fn write_kubeconfig(&self) -> Result<()> {
+        let (ca, token, server) = (self.ca(), ADMIN, "https://127.0.0.1:6443");
         let text = serde_json::json!({
             "apiVersion": "v1",
             "kind": "Config",
@@ -264,7 +267,7 @@ impl Cluster {
             "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
             "current-context": "x",
         });
-        fs::write(self.folder.path().join(name), text.to_string())?;
+        fs::write(self.folder.path().join("admin.conf"), text.to_string())?;
         Ok(())
     }
 

@@ -78,7 +78,13 @@ impl Member {
             fs::create_dir_all(&from)?;
             mounts.push((from, path.clone()));
         }
-        let sandbox = Sandbox::new(&shared.network, &port(), &folder, &mounts)?;
+        let sandbox = Sandbox::new(
+            &shared.network,
+            &port(),
+            &folder,
+            &shared.account(),
+            &mounts,
+        )?;
         sandbox.set_addresses(&shared.network, &addresses)?;
         Ok(Self {
             ordinal,

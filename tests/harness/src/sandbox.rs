@@ -152,6 +152,9 @@ fn root_of_its_own(folder: &Path, mounts: &[(PathBuf, String)]) -> String {
     script
 }
 
+/// Where the kubelet mounts what the service account has; `/var/run` is a link to `/run`.
+const ACCOUNT: &str = "/run/secrets/kubernetes.io/serviceaccount";
+
 /// The walls of one pod: what Kubernetes calls its sandbox.
 #[derive(Debug)]
 pub struct Sandbox {
@@ -160,20 +163,24 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Makes one. `folder` has `run/` (its /run/podzero), `data/` and `resolv.conf`; `port` is a name
-    /// for its end of the wire, of its own in this network.
+    /// Makes one. `folder` has `run/` (its /run/podzero), `data/` and `resolv.conf`; `account` is what the
+    /// kubelet puts there of the service account; `port` is a name for its end of the wire, of its own in
+    /// this network.
     pub fn new(
         network: &Network,
         port: &str,
         folder: &Path,
+        account: &Path,
         mounts: &[(PathBuf, String)],
     ) -> Result<Self> {
-        let at = folder.display();
+        let (at, account) = (folder.display(), account.display());
         let mut script = format!(
             "mount -t tmpfs tmpfs /run\n\
              mkdir /run/podzero\n\
              mount --bind {at}/run /run/podzero\n\
              mount --bind {at}/resolv.conf /etc/resolv.conf\n\
+             mkdir -p {ACCOUNT}\n\
+             mount --bind {account} {ACCOUNT}\n\
              ip link set lo up\n"
         );
         if !mounts.is_empty() {

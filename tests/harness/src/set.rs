@@ -57,6 +57,13 @@ pub struct Shared {
     pub told: Option<Told>,
 }
 
+impl Shared {
+    /// What the kubelet mounts in each pod for its service account.
+    pub fn account(&self) -> PathBuf {
+        self.folder.join("serviceaccount")
+    }
+}
+
 /// Describes a set before it is made.
 #[derive(Debug)]
 pub struct Builder {
@@ -252,6 +259,7 @@ impl Builder {
             network,
             told: self.told,
         });
+        std::fs::create_dir(shared.account())?;
         let mut set = Set {
             members: Vec::new(),
             families: self.families,
@@ -314,6 +322,12 @@ impl Set {
     /// All members.
     pub fn members(&self) -> &[Member] {
         &self.members
+    }
+
+    /// The folder that all pods have at the service account's usual path; empty until something is put
+    /// there.
+    pub fn service_account(&self) -> PathBuf {
+        self.shared.account()
     }
 
     /// The DNS records.
