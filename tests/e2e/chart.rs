@@ -369,6 +369,7 @@ fn starts_and_hands_over(set: &mut Set, rendered: &Rendered) -> Result<()> {
         ensure!(said == "OK", "SET: {said}");
         Ok(())
     })?;
+    helm_test(set, master, rendered)?;
     let mut hook = set.member(master).hook()?;
     let done = hook
         .stdout(Stdio::piped())
@@ -397,6 +398,39 @@ fn starts_and_hands_over(set: &mut Set, rendered: &Rendered) -> Result<()> {
         Ok(())
     })?;
     no_secret(set, rendered)
+}
+
+/// What `helm test` runs, with addresses and ports in place of the Services'. There is none where the chart
+/// does not know a user with the right to write.
+fn helm_test(set: &Set, master: usize, rendered: &Rendered) -> Result<()> {
+    let Some(pod) = rendered.of_kind("Pod").next() else {
+        ensure!(rendered.has("PODZERO_USERNAME", secured::USER)?, "no test");
+        return Ok(());
+    };
+    let command = texts(&pod["spec"]["containers"][0]["command"]);
+    let (script, shell) = command.split_last().context("a command")?;
+    let reads = (master + 1) % set.members().len();
+    let mut script = script.clone();
+    for (service, ordinal) in [("master", master), ("replicas", reads)] {
+        let address = set.member(ordinal).address().to_string();
+        script = script.replace(&format!("{NAME}-{service} "), &format!("{address} "));
+    }
+    let services = rendered.of_kind("Service");
+    let port = services.filter_map(|s| s["spec"]["ports"][0]["port"].as_u64());
+    let port = port.max().context("a port")?;
+    script = script.replace(&format!("-p {port}"), "-p 6379");
+    let programs = match rendered.container("valkey") {
+        Ok(_) => harness::set::server_binary_of("valkey-9")?,
+        Err(_) => harness::set::server_binary()?,
+    };
+    let programs = programs.with_file_name("");
+    script = format!("PATH={}:$PATH\n{script}", programs.display());
+    let (program, flags) = shell.split_first().context("a shell")?;
+    let mut arguments: Vec<&str> = flags.iter().map(String::as_str).collect();
+    arguments.push(&script);
+    let said = set.member(master).run(program, &arguments)?;
+    ensure!(said.contains("written through"), "{said}");
+    Ok(())
 }
 
 /// S57, on what was rendered, and on what the processes show of themselves.
