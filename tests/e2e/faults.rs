@@ -48,6 +48,14 @@ fn hand_over_in(
 ) -> Result<u64> {
     let name = format!("{} of redis-{} at {:?}", fault.what, fault.of, fault.step);
     let spec = format!("{}:{}", fault.what, fault.step);
+    // The fault is for the handover to come, not for the end of one before.
+    set.wait_for("nothing is under way", || {
+        for member in set.members() {
+            let (own, newest) = (member.status()?.epoch(), member.status()?.newest_epoch());
+            ensure!(own == newest, "{}: {own}, {newest}", member.pod());
+        }
+        Ok(())
+    })?;
     set.member_mut(fault.of).kill_sidecar()?;
     set.member_mut(fault.of)
         .start_sidecar_with(&[("PODZERO_FAULT", &spec)])?;

@@ -101,6 +101,12 @@ impl Status {
         counter.and_then(Value::as_u64).unwrap_or(0)
     }
 
+    /// The counter of the newest epoch that it knows of; 0 for none.
+    pub fn newest_epoch(&self) -> u64 {
+        let counter = self.0.pointer("/epoch_seen/counter");
+        counter.and_then(Value::as_u64).unwrap_or(0)
+    }
+
     /// The histories (replication IDs) of which the data is made, each with the epoch it was written in.
     pub fn lineage(&self) -> Vec<(String, String)> {
         let list = self.0.pointer("/replication/lineage");
