@@ -349,6 +349,4 @@ fn by_hand(view: &View<'_>, sight: &Sight, keep: Ordinal) -> Result<Decision, St
 }
 
 #[cfg(test)]
-mod steps;
-#[cfg(test)]
 mod worlds;

@@ -1,10 +1,10 @@
 //! Random numbers that a seed repeats.
 
 #[derive(Debug, Clone)]
-pub(super) struct Chance(u64);
+pub(crate) struct Chance(u64);
 
 impl Chance {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xD1B5_4A32_D192_ED03)
     }
 
@@ -18,20 +18,20 @@ impl Chance {
     }
 
     /// From `low` up to and without `high`.
-    pub(super) fn of(&mut self, low: u64, high: u64) -> u64 {
+    pub(crate) fn of(&mut self, low: u64, high: u64) -> u64 {
         low + self.next() % (high - low)
     }
 
-    pub(super) fn one_in(&mut self, n: u64) -> bool {
+    pub(crate) fn one_in(&mut self, n: u64) -> bool {
         self.of(0, n) == 0
     }
 
-    pub(super) fn which(&mut self, n: usize) -> usize {
+    pub(crate) fn which(&mut self, n: usize) -> usize {
         usize::try_from(self.next() % n as u64).expect("few")
     }
 
     /// Mostly short, seldom long: milliseconds.
-    pub(super) fn delay(&mut self, usual: u64, longest: u64) -> u64 {
+    pub(crate) fn delay(&mut self, usual: u64, longest: u64) -> u64 {
         match self.of(0, 40) {
             0 => self.of(1, longest),
             _ => self.of(1, usual + 1),

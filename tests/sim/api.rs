@@ -2,23 +2,24 @@
 
 use std::collections::BTreeSet;
 
-use crate::authority::lease::Says;
-use crate::clock::Time;
-use crate::decide::fixture::times;
-use crate::decide::lease::{Claim, Known, Unchanged};
-use crate::topology::Epoch;
+use podzero::authority::lease::Says;
+use podzero::clock::Time;
+use podzero::decide::lease::{Claim, Known, Unchanged};
+use podzero::topology::Epoch;
+
+use super::member::times;
 
 /// The Lease as it is stored.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Api {
-    pub(super) version: u64,
-    pub(super) says: Option<Says>,
+pub(crate) struct Api {
+    pub(crate) version: u64,
+    pub(crate) says: Option<Says>,
     /// The write that made it so.
     stamp: u64,
 }
 
 impl Api {
-    pub(super) fn known(&self) -> Known {
+    pub(crate) fn known(&self) -> Known {
         match &self.says {
             None => Known::Absent,
             Some(says) => Known::Lease {
@@ -42,7 +43,7 @@ impl Api {
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Ask {
+pub(crate) enum Ask {
     Read {
         before: Known,
     },
@@ -61,36 +62,36 @@ pub(super) enum Ask {
 
 /// A request that is under way.
 #[derive(Debug, Clone)]
-pub(super) struct Request {
-    pub(super) ask: Ask,
-    pub(super) sent: Time,
+pub(crate) struct Request {
+    pub(crate) ask: Ask,
+    pub(crate) sent: Time,
     /// When it reaches the API; never when the way there is cut then.
-    pub(super) arrives: u64,
-    pub(super) answers: u64,
+    pub(crate) arrives: u64,
+    pub(crate) answers: u64,
     /// What the API did with it.
-    pub(super) answer: Option<(Api, bool)>,
+    pub(crate) answer: Option<(Api, bool)>,
 }
 
 /// What a member knows of the Lease; gone with its sidecar.
 #[derive(Debug, Clone)]
-pub(super) struct Keeper {
-    pub(super) known: Known,
-    pub(super) unchanged: Option<Unchanged>,
-    pub(super) failure: Option<String>,
-    pub(super) reading: Option<Time>,
-    pub(super) writing: bool,
-    pub(super) claimed: BTreeSet<String>,
-    pub(super) renewed: Option<(Time, Epoch)>,
-    pub(super) refused: Option<String>,
-    pub(super) requests: Vec<Request>,
-    pub(super) next_read: u64,
-    pub(super) watches: bool,
+pub(crate) struct Keeper {
+    pub(crate) known: Known,
+    pub(crate) unchanged: Option<Unchanged>,
+    pub(crate) failure: Option<String>,
+    pub(crate) reading: Option<Time>,
+    pub(crate) writing: bool,
+    pub(crate) claimed: BTreeSet<String>,
+    pub(crate) renewed: Option<(Time, Epoch)>,
+    pub(crate) refused: Option<String>,
+    pub(crate) requests: Vec<Request>,
+    pub(crate) next_read: u64,
+    pub(crate) watches: bool,
     /// A refused write is over then.
-    pub(super) rests_until: Option<u64>,
+    pub(crate) rests_until: Option<u64>,
 }
 
 impl Keeper {
-    pub(super) fn new(now: u64) -> Self {
+    pub(crate) fn new(now: u64) -> Self {
         Self {
             known: Known::Unread,
             unchanged: None,
@@ -108,7 +109,7 @@ impl Keeper {
     }
 
     /// As an answer or an event showed it.
-    pub(super) fn is(&mut self, known: Known, sent: Time, now: Time) {
+    pub(crate) fn is(&mut self, known: Known, sent: Time, now: Time) {
         self.unchanged = match self.unchanged {
             Some(before) if self.known == known => Some(Unchanged {
                 read_at: sent.max(before.read_at),
@@ -152,7 +153,7 @@ impl Keeper {
     }
 
     /// A request reaches the API.
-    pub(super) fn arrive(request: &mut Request, api: &mut Api) -> bool {
+    pub(crate) fn arrive(request: &mut Request, api: &mut Api) -> bool {
         let written = match &request.ask {
             Ask::Read { .. } | Ask::Again { .. } => false,
             Ask::Write { claim, stamp } => api.write(claim, *stamp),
@@ -162,7 +163,7 @@ impl Keeper {
     }
 
     /// An answer comes back, or none does. What is to be asked next.
-    pub(super) fn answered(
+    pub(crate) fn answered(
         &mut self,
         request: Request,
         lost: bool,
@@ -238,7 +239,12 @@ impl Keeper {
         self.written();
     }
 
-    pub(super) fn rest_is_over(&mut self, at: u64) {
+    /// Whether something is under way.
+    pub(crate) fn is_used(&self) -> bool {
+        !self.requests.is_empty()
+    }
+
+    pub(crate) fn rest_is_over(&mut self, at: u64) {
         if self.rests_until.is_some_and(|until| at >= until) {
             self.rests_until = None;
             self.written();

@@ -1,12 +1,13 @@
 //! What is between a member and the API: requests, answers, and the watch.
 
-use super::api::{Ask, Keeper};
-use super::set::{SIZE, Set};
-use crate::decide::lease::Known;
+use podzero::decide::lease::Known;
 
-impl Set {
+use super::api::{Ask, Keeper};
+use super::world::World;
+
+impl World {
     /// What is between a member and the API.
-    pub(super) fn serve(&mut self, n: usize) {
+    pub(crate) fn serve(&mut self, n: usize) {
         let (now, has_api) = (self.now, self.has_api(n));
         let mut wrote = false;
         let mut requests = std::mem::take(&mut self.members[n].keeper.requests);
@@ -17,8 +18,9 @@ impl Set {
         }
         if wrote {
             let known = self.api.known();
-            self.tell(&format!("{n} writes {:?}", self.api.says));
-            for m in 0..SIZE {
+            self.tell(&|| format!("{n} writes {:?}", self.api.says));
+            self.steps += 1;
+            for m in 0..self.shape.members {
                 let after = self.events[m].last().map_or(now, |(at, _)| *at);
                 let at = after.max(now + self.chance.delay(20, 3000));
                 self.events[m].push((at, known.clone()));
@@ -31,7 +33,7 @@ impl Set {
                 requests.into_iter().partition(|r| now >= r.answers);
             requests = left;
             for request in done {
-                let lost = !has_api || self.chance.one_in(60) && !self.calm && self.faults.api;
+                let lost = !has_api || self.chance.one_in(60) && !self.calm && self.kinds.api;
                 let keeper = &mut self.members[n].keeper;
                 if let Some(next) = keeper.answered(request, lost, clock, now) {
                     self.ask(n, next, clock);
