@@ -197,11 +197,14 @@ fn pending(view: &View<'_>, grant: &Grant) -> Decision {
             }],
         };
     }
-    let by = if unseen.is_empty() {
-        "the target does not answer".to_owned()
-    } else {
-        unseen.join(", ")
-    };
+    if unseen.is_empty() {
+        // As for whoever may have carried it out: the choice was made for its data.
+        return wait(Reason::WaitingForMaster {
+            master: grant.target,
+            why: "the role was granted to it, and it does not answer".to_owned(),
+        });
+    }
+    let by = unseen.join(", ");
     wait(Reason::GrantNotSeen { epoch, by })
 }
 

@@ -94,7 +94,9 @@ impl World {
                 && reachable
                 && !mine.has_all_of(theirs)
                 && (theirs.epoch > mine.epoch
-                    || theirs.epoch == mine.epoch && theirs.has_all_of(mine))
+                    || theirs.epoch == mine.epoch
+                        && theirs.id == mine.id
+                        && theirs.has_all_of(mine))
         });
         let Some(m) = more else { return };
         // Known: a replica that hangs on a master whose sidecar is away receives more meanwhile.

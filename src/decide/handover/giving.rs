@@ -76,6 +76,7 @@ pub fn pending(view: &View<'_>, grant: &Grant, handover: &Handover) -> Decision 
     if target.is_some_and(|t| t.is_granted_master() && t.epoch == Some(epoch)) {
         return ends(format!("{} is the master", view.pod(grant.target)));
     }
+    let to_the_target = |server| wait(is_taking(view, grant, server));
     let declined = target.is_some_and(|t| t.authority.closed >= Some(epoch));
     let server = match &view.snapshot.local {
         Local::Up(server) if server.run_id == handover.run_id => server,
@@ -83,7 +84,8 @@ pub fn pending(view: &View<'_>, grant: &Grant, handover: &Handover) -> Decision 
         Local::Up(_) if declined || !grant.counts => {
             return ends("the server here was started again".to_owned());
         }
-        Local::Up(_) | Local::Loading { .. } | Local::Unreachable { .. } => return wait(under_way),
+        Local::Up(server) => return to_the_target(Some(server)),
+        Local::Loading { .. } | Local::Unreachable { .. } => return to_the_target(None),
     };
     if matches!(server.role, ServerRole::Replica { .. }) && (declined || !grant.counts) {
         return ends("the server here was pointed elsewhere".to_owned());
@@ -132,7 +134,7 @@ pub fn pending(view: &View<'_>, grant: &Grant, handover: &Handover) -> Decision 
             };
             return act(Action::Publish(grant), under_way);
         }
-        return wait(under_way);
+        return to_the_target(Some(server));
     }
     let unfit = |target: Option<&Report>| target.is_none_or(|t| unfit(view, t).is_some());
     if grant.target != view.snapshot.me && (gives_up(view, grant) || unfit(target)) {
@@ -155,6 +157,23 @@ pub fn pending(view: &View<'_>, grant: &Grant, handover: &Handover) -> Decision 
     Decision {
         action: Action::Wait,
         reasons: vec![under_way, Reason::GrantNotSeen { epoch, by }],
+    }
+}
+
+/// What the giver waits for. Where nobody accepts writes, and whoever may have taken the role cannot be asked,
+/// that may last until somebody decides.
+fn is_taking(view: &View<'_>, grant: &Grant, server: Option<&ServerInfo>) -> Reason {
+    let goes_on = server.is_some_and(|server| server.role == ServerRole::Master);
+    let by_grant = view.snapshot.authority.lease().is_none();
+    if by_grant && view.report(grant.target).is_none() && !goes_on {
+        return Reason::WaitingForMaster {
+            master: grant.target,
+            why: "the role was handed to it, and it does not answer".to_owned(),
+        };
+    }
+    Reason::HandingOver {
+        from: view.snapshot.me,
+        to: grant.target,
     }
 }
 

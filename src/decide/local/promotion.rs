@@ -145,7 +145,8 @@ pub(in crate::decide) fn would_lose<'a>(view: &View<'a>) -> Option<(&'a Report, 
     let all: Vec<&Report> = view.reports().collect();
     let ours = epoch_among(own, &all);
     let mut others = all.iter().filter(|r| {
-        r.ordinal != own.ordinal && answers_for_its_data(r.role) && !r.empty && !r.unfinished
+        let has_data = !r.empty && !r.is_bare() && !r.unfinished;
+        r.ordinal != own.ordinal && answers_for_its_data(r.role) && has_data
     });
     others.find_map(|other| {
         let (a, b) = (&own.replication, &other.replication);

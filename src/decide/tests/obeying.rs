@@ -35,6 +35,17 @@ pub(super) fn rows(table: &mut Table) {
         "grant_refused",
     );
     let me_empty = seen(Member::empty(1), 2);
+    let bare = seen(Member::empty(0), 2).memory(|m| {
+        m.last_epoch = Some(epoch(1));
+        m.grant = Some(grant(2, 1, true));
+    });
+    table.row(
+        "a member that had data once and has none is nobody to lose",
+        &me_empty,
+        sees(&me_empty, &[&bare]),
+        "unfence",
+        "granted",
+    );
     table.row(
         "data came to a member that was granted a first boot (I3)",
         &me_empty,
