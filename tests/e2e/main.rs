@@ -28,6 +28,7 @@ mod lease_faults;
 mod lease_handover;
 mod lease_service;
 mod migration;
+mod model;
 mod network;
 mod passwords;
 mod plain;

@@ -254,7 +254,7 @@ impl World {
     fn crash(&mut self, n: usize, down_until: u64, loads_until: u64) {
         let run = self.fresh();
         self.queued[n].clear();
-        self.servers[n].restart(run, down_until, loads_until);
+        self.servers[n].restart(self.now, run, down_until, loads_until);
     }
 
     /// A pod that was not there is.

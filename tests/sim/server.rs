@@ -21,6 +21,7 @@ pub(crate) enum Keeps {
     Snapshot,
     /// An append-only file with every write, which does not.
     AppendOnly,
+    /// Nothing but the file of its last full copy.
     Nothing,
 }
 
@@ -67,6 +68,8 @@ pub(crate) struct Server {
     resumes: bool,
     saved: Data,
     copying: Option<Copying>,
+    /// The append-only file is still the one from before a copy, until it is written anew.
+    rewrites: Option<(u64, Data)>,
     /// Those that it feeds although it is fenced.
     pub(crate) fed: Vec<usize>,
     /// Writes are refused until this is lowered.
@@ -113,6 +116,7 @@ impl Server {
             resumes: false,
             saved: Data::default(),
             copying: None,
+            rewrites: None,
             fed: Vec::new(),
             raised: false,
             down_until: 0,
@@ -150,25 +154,39 @@ impl Server {
     }
 
     pub(crate) fn save(&mut self) {
+        if self.keeps != Keeps::Nothing {
+            self.writes_file();
+        }
+    }
+
+    fn writes_file(&mut self) {
         self.saved = self.data.clone();
         if !(self.backlog || self.doing != Doing::Master && self.resumes) {
             (self.saved.id, self.saved.offset) = (0, 0);
         }
     }
 
-    /// It ends, and comes back fenced with what it keeps. Its names are its own run's.
-    pub(crate) fn restart(&mut self, run: u64, down_until: u64, loads_until: u64) {
+    fn is_rewriting(&self, now: u64) -> bool {
+        self.rewrites
+            .as_ref()
+            .is_some_and(|(until, _)| now < *until)
+    }
+
+    /// It ends now, and comes back fenced with what it keeps. Its names are its own run's.
+    pub(crate) fn restart(&mut self, now: u64, run: u64, down_until: u64, loads_until: u64) {
+        if let Some((_, before)) = self.rewrites.take_if(|(until, _)| now < *until) {
+            self.data = before;
+        }
         let saved = match (self.keeps, self.copying.take()) {
             // The copy's file is the snapshot from then on.
-            (Keeps::Snapshot, Some(copying)) if copying.arrived => copying.data,
-            (Keeps::Snapshot, _) => std::mem::take(&mut self.saved),
+            (Keeps::Snapshot | Keeps::Nothing, Some(copying)) if copying.arrived => copying.data,
+            (Keeps::Snapshot | Keeps::Nothing, _) => std::mem::take(&mut self.saved),
             // What was written to a file outlives the process.
             (Keeps::AppendOnly, _) => Data {
                 id: 0,
                 offset: 0,
                 ..std::mem::take(&mut self.data)
             },
-            (Keeps::Nothing, _) => Data::default(),
         };
         let resumes = saved.id != 0;
         *self = Self {
@@ -190,6 +208,7 @@ impl Server {
             self.id2 = Some((self.data.id, self.data.offset));
             self.data.id = id;
             self.doing = Doing::Master;
+            self.link = LinkState::Down;
             self.copying = None;
         }
     }
@@ -198,7 +217,6 @@ impl Server {
     fn leaves(&mut self) {
         if self.doing == Doing::Master {
             self.resumes = true;
-            self.backlog = true;
         } else if self.copying.take().is_some() {
             self.resumes = false;
         }
@@ -229,7 +247,7 @@ impl Server {
         self.doing = Doing::Follows(master);
     }
 
-    pub(crate) fn info(&self, attached: &[(usize, u64)]) -> ServerInfo {
+    pub(crate) fn info(&self, now: u64, attached: &[(usize, u64)]) -> ServerInfo {
         let replicas = attached.iter().map(|(who, offset)| {
             let (host, port) = target(*who);
             ReplicaReport {
@@ -267,7 +285,7 @@ impl Server {
             offset: if knows { self.data.offset } else { 0 },
             keys: self.data.log.len() as u64,
             aof: self.keeps == Keeps::AppendOnly,
-            aof_rewriting: false,
+            aof_rewriting: self.is_rewriting(now),
             backlog: self.backlog,
             replicas: replicas.collect(),
         }
@@ -288,7 +306,7 @@ impl Server {
             let run_id = self.run_id();
             return Local::Loading { run_id };
         }
-        Local::Up(self.info(attached))
+        Local::Up(self.info(now, attached))
     }
 
     /// Whether it answers a replica's request to be fed.
@@ -329,7 +347,13 @@ impl Server {
             (self.id2, self.backlog, self.resumes) = (None, true, true);
             self.link = LinkState::Down;
             // What was received is on the disk.
-            self.save();
+            self.writes_file();
+            if self.keeps == Keeps::AppendOnly {
+                // One that is not finished is begun anew: what is on the disk is older still.
+                let oldest = self.rewrites.take_if(|(until, _)| now < *until);
+                let on_disk = oldest.map_or_else(|| before.clone(), |(_, data)| data);
+                self.rewrites = Some((now + some as u64 * 100, on_disk));
+            }
             return Fed::Replaced(before);
         }
         if self.loads() {

@@ -162,7 +162,7 @@ impl World {
     }
 
     pub(crate) fn info(&self, of: usize) -> ServerInfo {
-        self.servers[of].info(&self.attached(of))
+        self.servers[of].info(self.now, &self.attached(of))
     }
 
     /// The one master, if there is one.
