@@ -312,7 +312,10 @@ impl World {
             held.took_over_from = Some(armed.handover.run_id.clone());
             held.away_from.clone_from(&armed.handover.away_from);
             self.handed_over += 1;
-            self.check_handover(me);
+            // A server that was killed since has what it kept.
+            if self.servers[me].run_id() == intent.run_id {
+                self.check_handover(me);
+            }
         }
     }
 

@@ -104,9 +104,12 @@ impl World {
             Doing::Follows(from) => self.servers[from].doing == Doing::Master,
             Doing::Master | Doing::Fenced => false,
         };
-        if fed {
+        // Known: a copy that was whole, and that no sidecar of its master ever vouched for: that one was paused
+        // from the promotion to the end of its server.
+        let unseen = self.members[m].memory.unfinished;
+        if fed || unseen {
             self.open
-                .push(format!("I3: {me} is promoted again in {epoch}"));
+                .push(format!("I3: {me} is promoted in {epoch}, {m} has more"));
         } else {
             self.breaks(&format!(
                 "I3: {me} is promoted in {epoch}, and {m} has more"
