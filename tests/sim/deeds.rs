@@ -352,9 +352,12 @@ impl World {
     }
 
     pub(crate) fn ask(&mut self, me: usize, ask: Ask, sent: Time) {
-        let longest = self.longest();
-        let there = self.chance.delay(8, longest);
-        let back = self.chance.delay(8, longest);
+        let (mut there, mut back) = (0, 0);
+        if !self.instant {
+            let longest = self.longest();
+            there = self.chance.delay(8, longest);
+            back = self.chance.delay(8, longest);
+        }
         let (arrives, answers) = (self.now + there, self.now + there + back);
         self.members[me].keeper.requests.push(Request {
             ask,

@@ -22,11 +22,13 @@
 //! | `world` | all of them, and time |
 //! | `faults` | what goes wrong |
 //! | `rules` | what must never be so |
+//! | `exhaustive` | every order of a few events, instead of many by chance |
 //! | `runs` | many seeds, and what is left of one that fails |
 
 mod api;
 mod chance;
 mod deeds;
+mod exhaustive;
 mod faults;
 mod member;
 mod rules;
@@ -37,7 +39,8 @@ mod turns;
 mod wire;
 mod world;
 
-use self::faults::Kinds;
+use self::exhaustive::{Bounds, explore};
+use self::faults::{Fault, Kinds};
 use self::runs::{Runs, run};
 use self::server::Keeps;
 use self::shape::{By, Shape};
@@ -106,4 +109,49 @@ fn a_hundred_members_keep_the_rules() {
         };
         run(&Runs::of(shape, Kinds::ALL, 1));
     }
+}
+
+/// Looks at every order of so many events.
+#[expect(clippy::print_stdout, reason = "what was looked at")]
+fn every_order(members: usize, bounds: Bounds, begin: &[Fault]) {
+    for by in [By::Lease, By::Ordinal] {
+        for old in [false, true] {
+            let shape = Shape {
+                members,
+                by,
+                old,
+                ..THREE
+            };
+            let explored = explore(shape, bounds, begin);
+            println!("{members} members, {by:?}, before 7.0: {old}, {bounds:?}: {explored:?}");
+            assert!(explored.states > 1_000, "{explored:?}");
+        }
+    }
+}
+
+/// So many more events and faults than in the quick run: `PODZERO_SIM_DEEPER`.
+fn deeper(depth: usize, faults: usize) -> Bounds {
+    let more = std::env::var("PODZERO_SIM_DEEPER").ok();
+    let more = more.and_then(|n| n.parse().ok()).unwrap_or(0);
+    Bounds {
+        depth: depth + more,
+        faults,
+    }
+}
+
+#[test]
+fn every_order_of_events_in_a_handover_of_two() {
+    let handover = Fault::Handover { of: None, to: None };
+    every_order(2, deeper(4, 1), &[handover]);
+}
+
+#[test]
+fn every_order_of_events_after_a_crash_of_two() {
+    every_order(2, deeper(4, 1), &[]);
+}
+
+#[test]
+fn every_order_of_events_in_a_handover_of_three() {
+    let handover = Fault::Handover { of: None, to: None };
+    every_order(3, deeper(3, 1), &[handover]);
 }

@@ -45,7 +45,9 @@ impl World {
             // Between an answer that is not told and the next look nobody knows.
             let late = writes.contains(&n) && !in_time.contains(&n);
             self.late_since[n] = late.then(|| self.late_since[n].unwrap_or(now));
-            if self.late_since[n].is_some_and(|since| now - since > WELL) {
+            let long = self.late_since[n].is_some_and(|since| now - since > WELL);
+            // Where time passes without a turn, everybody is as if paused.
+            if long && !self.instant {
                 self.breaks(&format!("I2: {n} accepts writes past its deadline"));
             }
         }

@@ -194,7 +194,12 @@ impl World {
         let member = &self.members[n];
         let held = member.memory.held.as_ref();
         let away = held.is_some_and(|held| held.away_from.is_none()) && n != 0;
-        if self.shape.by == By::Lease || !away || member.wish.is_some() || !self.chance.one_in(50) {
+        if self.shape.by == By::Lease
+            || !away
+            || member.wish.is_some()
+            || self.instant
+            || !self.chance.one_in(50)
+        {
             return;
         }
         self.members[n].wish = Some(Wish {

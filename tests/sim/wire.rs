@@ -22,7 +22,11 @@ impl World {
             self.steps += 1;
             for m in 0..self.shape.members {
                 let after = self.events[m].last().map_or(now, |(at, _)| *at);
-                let at = after.max(now + self.chance.delay(20, 3000));
+                let at = if self.instant {
+                    now
+                } else {
+                    after.max(now + self.chance.delay(20, 3000))
+                };
                 self.events[m].push((at, known.clone()));
             }
         }

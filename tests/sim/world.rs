@@ -8,7 +8,7 @@ use podzero::topology::Epoch;
 use super::api::Api;
 use super::chance::Chance;
 use super::faults::{Fault, Kinds};
-use super::member::Member;
+use super::member::{Member, Stage};
 use super::server::{Doing, Fed, Keeps, Server};
 use super::shape::Shape;
 
@@ -27,6 +27,8 @@ pub(crate) struct World {
     pub(crate) steps: u64,
     pub(crate) chance: Chance,
     pub(crate) calm: bool,
+    /// Nothing takes time by itself.
+    pub(crate) instant: bool,
     /// What goes wrong, and when: the last first.
     pub(crate) plan: Vec<(u64, Fault)>,
     /// `spec.replicas`.
@@ -85,6 +87,7 @@ impl World {
             steps: 0,
             chance,
             calm: true,
+            instant: false,
             plan: Vec::new(),
             replicas: size,
             api: Api::default(),
@@ -212,13 +215,18 @@ impl World {
         }
         // Sometimes nobody writes for a while.
         self.next_write = self.now + self.chance.delay(60, 4000);
+        self.writes();
+    }
+
+    /// A client writes at whoever accepts it.
+    pub(crate) fn writes(&mut self) {
         for n in 0..self.shape.members {
             if self.members[n].exists && self.servers[n].writable(self.now) {
                 let name = self.fresh();
                 self.servers[n].write(name);
                 self.written += 1;
                 self.acknowledges(n, name);
-                if self.chance.one_in(20) {
+                if !self.instant && self.chance.one_in(20) {
                     self.servers[n].save();
                 }
             }
@@ -227,16 +235,26 @@ impl World {
 
     fn replicate(&mut self) {
         for n in 0..self.shape.members {
-            let Doing::Follows(from) = self.servers[n].doing else {
-                continue;
-            };
+            if matches!(self.servers[n].doing, Doing::Follows(_)) {
+                let some = self.chance.which(5);
+                self.replicates(n, some);
+                if self.chance.one_in(200) && self.servers[n].link == LinkState::Up {
+                    self.servers[n].save();
+                }
+            }
+        }
+    }
+
+    /// A moment of one server's replication.
+    pub(crate) fn replicates(&mut self, n: usize, some: usize) {
+        if let Doing::Follows(from) = self.servers[n].doing {
             if from == n {
                 self.breaks(&format!("I9: {n} follows itself"));
                 return;
             }
             let reached = self.links(n, from);
-            let some = self.chance.which(5);
-            let chances = (self.fresh(), self.chance.one_in(15));
+            let far = !self.instant && self.chance.one_in(15);
+            let chances = (self.fresh(), far);
             let stand_in = Server::new(0, Keeps::Nothing, false);
             let mut source = std::mem::replace(&mut self.servers[from], stand_in);
             let fed = self.servers[n].replicate(n, &mut source, reached, self.now, some, chances);
@@ -246,9 +264,16 @@ impl World {
                 Fed::Replaced(before) => self.check_copy(n, from, &before),
                 Fed::Apart => self.breaks(&format!("{n} and {from} differ under one ID")),
             }
-            if self.chance.one_in(200) && self.servers[n].link == LinkState::Up {
-                self.servers[n].save();
-            }
+        }
+    }
+
+    /// From now on nothing takes time by itself, and nothing is left to chance.
+    pub(crate) fn becomes_instant(&mut self) {
+        self.instant = true;
+        for n in 0..self.shape.members {
+            self.servers[n].save();
+            self.events[n].clear();
+            self.members[n].stage = Stage::Idle;
         }
     }
 
