@@ -12,7 +12,7 @@ use crate::decide::{Action, Snapshot};
 use crate::observe::local::LocalServer;
 use crate::observe::redis::ServerError;
 use crate::report::Intent;
-use crate::state_file::{Followed, Held, Memory, StateFile, StateFileError};
+use crate::state_file::{Memory, StateFile, StateFileError};
 use crate::topology::{Epoch, Ordinal};
 
 /// Why an action was not done, or is not known to be done.
@@ -153,7 +153,7 @@ pub async fn act(
             take_role(*epoch, run_id, *deadline, me, memory, file, server).await
         }
         Action::Adopt { epoch, run_id } => {
-            hold(memory, snapshot.me, *epoch, run_id);
+            memory.holds(snapshot.me, *epoch, run_id);
             Ok(file.save(memory)?)
         }
         Action::Follow {
@@ -178,8 +178,7 @@ pub async fn act(
             Ok(file.save(memory)?)
         }
         Action::Close(epoch) => {
-            memory.intent = None;
-            memory.closed = memory.closed.max(Some(*epoch));
+            memory.closes(*epoch);
             Ok(file.save(memory)?)
         }
     }
@@ -206,7 +205,7 @@ async fn take_role(
     }
     let outcome = unfence(server, deadline).await;
     match &outcome {
-        Ok(()) => hold(memory, me, epoch, run_id),
+        Ok(()) => memory.holds(me, epoch, run_id),
         Err(ActError::Server(error)) if error.outcome_is_unknown() => {
             server.drop_connection(error);
         }
@@ -214,8 +213,7 @@ async fn take_role(
         Err(ActError::DoneTooLate) => {}
         // Not sent, refused, or undone: this grant is used up.
         Err(_) => {
-            memory.intent = None;
-            memory.closed = memory.closed.max(Some(epoch));
+            memory.closes(epoch);
         }
     }
     file.save(memory)?;
@@ -237,9 +235,7 @@ async fn follow(
     file: &mut StateFile,
     server: &mut LocalServer,
 ) -> Result<(), ActError> {
-    let id = snapshot_id(snapshot, master);
-    memory.unfinished = memory.unfinished || memory.id != id || memory.alias.is_some();
-    memory.followed = Some(Followed { master, epoch, id });
+    memory.follows(master, epoch, snapshot_id(snapshot, master));
     file.save(memory)?;
     let connection = server.connection().ok_or(ActError::ConnectionChanged)?;
     if let Err(error) = connection.follow(host, port).await {
@@ -258,26 +254,6 @@ fn snapshot_id(snapshot: &Snapshot, master: Ordinal) -> Option<crate::topology::
         PeerState::ServerOnly(server) => server.id.clone(),
         PeerState::Missing | PeerState::Silent(_) => None,
     }
-}
-
-fn hold(memory: &mut Memory, me: Ordinal, epoch: Epoch, run_id: &str) {
-    memory.intent = None;
-    // The role came back from a handover that did not happen: home is where it was before.
-    let offered = memory.grant.take_if(|grant| grant.handover.is_some());
-    let away_from = match memory.held.take() {
-        Some(held) => held.away_from,
-        None => offered.and_then(|grant| grant.handover?.away_from),
-    };
-    memory.held = Some(Held {
-        epoch,
-        run_id: run_id.to_owned(),
-        id: None,
-        took_over_from: None,
-        away_from: away_from.filter(|_| me != Ordinal::ZERO),
-    });
-    memory.epoch_seen = memory.epoch_seen.max(Some(epoch));
-    memory.holder = Some(me);
-    memory.followed = None;
 }
 
 /// Makes the local server refuse writes.

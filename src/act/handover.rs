@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{ActError, hold};
+use super::ActError;
 use crate::clock::{self, Time};
 use crate::decide::handover::{Verdict, is_even, is_near, judge};
 use crate::login::Login;
@@ -204,8 +204,7 @@ pub(super) async fn take_over(
                 if ours.role == ServerRole::Master {
                     super::fence(server).await?;
                 }
-                memory.intent = None;
-                memory.closed = memory.closed.max(Some(intent.epoch));
+                memory.closes(intent.epoch);
                 return Ok(file.save(memory)?);
             }
         }
@@ -219,7 +218,7 @@ fn done(
     memory: &mut Memory,
     file: &mut StateFile,
 ) -> Result<(), ActError> {
-    hold(memory, me, intent.epoch, &intent.run_id);
+    memory.holds(me, intent.epoch, &intent.run_id);
     if let (Some(held), Some(armed)) = (&mut memory.held, &intent.armed) {
         held.took_over_from = Some(armed.handover.run_id.clone());
         held.away_from.clone_from(&armed.handover.away_from);

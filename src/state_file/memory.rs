@@ -110,3 +110,38 @@ pub struct Memory {
     /// When this was written, in seconds since 1970; for people.
     pub at: u64,
 }
+
+impl Memory {
+    /// The role is held here from now on, by this run of the server.
+    pub fn holds(&mut self, me: Ordinal, epoch: Epoch, run_id: &str) {
+        self.intent = None;
+        // The role came back from a handover that did not happen: home is where it was before.
+        let offered = self.grant.take_if(|grant| grant.handover.is_some());
+        let away_from = match self.held.take() {
+            Some(held) => held.away_from,
+            None => offered.and_then(|grant| grant.handover?.away_from),
+        };
+        self.held = Some(Held {
+            epoch,
+            run_id: run_id.to_owned(),
+            id: None,
+            took_over_from: None,
+            away_from: away_from.filter(|_| me != Ordinal::ZERO),
+        });
+        self.epoch_seen = self.epoch_seen.max(Some(epoch));
+        self.holder = Some(me);
+        self.followed = None;
+    }
+
+    /// The grant of this epoch is not carried out here (again).
+    pub fn closes(&mut self, epoch: Epoch) {
+        self.intent = None;
+        self.closed = self.closed.max(Some(epoch));
+    }
+
+    /// The server is told to follow a master that has this replication ID.
+    pub fn follows(&mut self, master: Ordinal, epoch: Epoch, id: Option<ReplicationId>) {
+        self.unfinished = self.unfinished || self.id != id || self.alias.is_some();
+        self.followed = Some(Followed { master, epoch, id });
+    }
+}

@@ -6,8 +6,8 @@ use podzero::decide::lease::{Claim, Known};
 use podzero::decide::{Action, GRANT_VALID, PeerState};
 use podzero::observe::info::ServerRole;
 use podzero::report::{Even, Intent};
-use podzero::state_file::{Followed, Held, Memory, Raised};
-use podzero::topology::{Epoch, Ordinal, ServerAt};
+use podzero::state_file::Raised;
+use podzero::topology::{Epoch, ServerAt};
 
 use super::api::{Ask, Request};
 use super::member::{Look, Stage};
@@ -16,30 +16,6 @@ use super::world::{Queued, World};
 
 /// How long one action looks at two servers.
 const SLICE: u64 = 2000;
-
-fn hold(memory: &mut Memory, me: Ordinal, epoch: Epoch, run_id: &str) {
-    memory.intent = None;
-    let offered = memory.grant.take_if(|grant| grant.handover.is_some());
-    let away_from = match memory.held.take() {
-        Some(held) => held.away_from,
-        None => offered.and_then(|grant| grant.handover?.away_from),
-    };
-    memory.held = Some(Held {
-        epoch,
-        run_id: run_id.to_owned(),
-        id: None,
-        took_over_from: None,
-        away_from: away_from.filter(|_| me != Ordinal::ZERO),
-    });
-    memory.epoch_seen = memory.epoch_seen.max(Some(epoch));
-    memory.holder = Some(me);
-    memory.followed = None;
-}
-
-fn close(memory: &mut Memory, epoch: Epoch) {
-    memory.intent = None;
-    memory.closed = memory.closed.max(Some(epoch));
-}
 
 fn index(there: ServerAt) -> usize {
     there.ordinal.0 as usize
@@ -162,7 +138,7 @@ impl World {
                     // It may do it yet: whoever sent it does not know.
                     self.queue(me, Queued::Promote(*epoch));
                 } else if !connected || clock >= *deadline {
-                    close(&mut self.members[me].memory, *epoch);
+                    self.members[me].memory.closes(*epoch);
                 } else if unknown {
                     if self.chance.one_in(2) {
                         self.promoted(me, *epoch);
@@ -170,12 +146,12 @@ impl World {
                 } else {
                     self.promoted(me, *epoch);
                     let memory = &mut self.members[me].memory;
-                    hold(memory, look.snapshot.me, *epoch, run_id);
+                    memory.holds(look.snapshot.me, *epoch, run_id);
                 }
             }
             Action::Adopt { epoch, run_id } => {
                 let memory = &mut self.members[me].memory;
-                hold(memory, look.snapshot.me, *epoch, run_id);
+                memory.holds(look.snapshot.me, *epoch, run_id);
                 self.takes_role(me, *epoch);
             }
             Action::Follow { master, epoch, .. } => {
@@ -185,13 +161,7 @@ impl World {
                     Some(PeerState::ServerOnly(server)) => server.id.clone(),
                     Some(PeerState::Missing | PeerState::Silent(_)) | None => None,
                 };
-                let memory = &mut self.members[me].memory;
-                memory.unfinished = memory.unfinished || memory.id != id || memory.alias.is_some();
-                memory.followed = Some(Followed {
-                    master: *master,
-                    epoch: *epoch,
-                    id,
-                });
+                self.members[me].memory.follows(*master, *epoch, id);
                 if connected {
                     self.servers[me].follow(master.0 as usize);
                 }
@@ -203,7 +173,7 @@ impl World {
                 memory.holder = Some(grant.target);
             }
             Action::Withdraw => self.members[me].memory.grant = None,
-            Action::Close(epoch) => close(&mut self.members[me].memory, *epoch),
+            Action::Close(epoch) => self.members[me].memory.closes(*epoch),
         }
         self.publish(me, &look.snapshot);
         Stage::Idle
@@ -266,7 +236,7 @@ impl World {
                 if ours.role == ServerRole::Master {
                     self.fence(me);
                 }
-                close(&mut self.members[me].memory, intent.epoch);
+                self.members[me].memory.closes(intent.epoch);
             }
         }
         false
@@ -307,7 +277,7 @@ impl World {
     fn done(&mut self, me: usize, intent: &Intent) {
         let ordinal = self.members[me].ordinal;
         let memory = &mut self.members[me].memory;
-        hold(memory, ordinal, intent.epoch, &intent.run_id);
+        memory.holds(ordinal, intent.epoch, &intent.run_id);
         if let (Some(held), Some(armed)) = (&mut memory.held, &intent.armed) {
             held.took_over_from = Some(armed.handover.run_id.clone());
             held.away_from.clone_from(&armed.handover.away_from);
