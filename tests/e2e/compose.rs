@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use harness::told::{Environment, Source, Told};
 use serde_json::Value;
 
-use crate::chart::{json, text, texts};
+use crate::rendered::{json, text, texts};
 use crate::{all_have, write_everywhere};
 
 fn compose() -> Result<Value> {

@@ -32,6 +32,7 @@ mod model;
 mod network;
 mod passwords;
 mod plain;
+mod rendered;
 mod secured;
 mod start;
 mod trouble;
