@@ -72,6 +72,7 @@ fn new_run(me: Ordinal, memory: &mut Memory, server: &ServerInfo) {
         .intent
         .clone()
         .and_then(|i| Some((i.epoch, i.armed?.even?)));
+    let held = memory.held.as_ref().map(|held| held.epoch);
     close_held(memory);
     if memory
         .intent
@@ -124,6 +125,10 @@ fn new_run(me: Ordinal, memory: &mut Memory, server: &ServerInfo) {
             run_id: server.run_id.clone(),
             id: server.id.clone(),
         });
+        // It was promoted, and nobody has looked since.
+        if held > memory.epoch {
+            (memory.epoch, memory.master) = (held, Some(me));
+        }
         // The promotion may have been done, and what was written since may be acknowledged: no ID tells. It had
         // everything of the master before in any case.
         if let Some((epoch, even)) = taken {

@@ -210,7 +210,8 @@ proptest! {
             || masters.contains(&after.epoch.expect("some"))
             || after.held.as_ref().map(|h| h.epoch) == after.epoch;
         let taken = before.intent.as_ref().filter(|i| i.armed.as_ref().is_some_and(|a| a.even.is_some()));
-        let taken = taken.is_some_and(|i| after.epoch == Some(i.epoch));
+        let held = before.held.as_ref().map(|h| h.epoch);
+        let taken = taken.is_some_and(|i| after.epoch == Some(i.epoch)) || held.is_some() && after.epoch == held;
         let kept = after.epoch == before.epoch && same_run || vouched && (taken || after.epoch == before.epoch);
         prop_assert!(from_data || kept, "I3: {:?} became {:?}", before.epoch, after.epoch);
     }

@@ -58,13 +58,15 @@ const THREE: Shape = Shape {
 #[test]
 fn with_the_lease_no_order_of_events_breaks_a_rule() {
     let done = run(&Runs::any(By::Lease, Kinds::ALL, 500_000));
-    assert!(done.promotions > 300 && done.handed_over > 30, "{done:?}");
+    let enough = done.promotions > 300 && done.handed_over > 30;
+    assert!(enough || done.is_alone(), "{done:?}");
 }
 
 #[test]
 fn by_ordinal_no_order_of_events_breaks_a_rule() {
     let done = run(&Runs::any(By::Ordinal, Kinds::ALL, 500_000));
-    assert!(done.promotions > 300 && done.handed_over > 30, "{done:?}");
+    let enough = done.promotions > 300 && done.handed_over > 30;
+    assert!(enough || done.is_alone(), "{done:?}");
 }
 
 #[test]

@@ -62,6 +62,13 @@ pub(crate) struct Done {
     pub(crate) decided_by_hand: u64,
 }
 
+impl Done {
+    /// One seed was asked for.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.runs == 1
+    }
+}
+
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }

@@ -140,6 +140,25 @@ fn a_takeover_that_aof_does_not_tell_is_counted_as_done() {
 }
 
 #[test]
+fn a_promotion_that_nobody_looked_at_counts_after_a_restart_with_aof() {
+    let before = Member::with_data(1, 1, 'a', 90).master().memory(|m| {
+        m.held.as_mut().expect("a master").epoch = epoch(2);
+    });
+    let after = before.server(|s| {
+        s.run_id = "run-new".to_owned();
+        s.role = ServerRole::Fenced;
+        s.id = Some(id('f'));
+        s.offset = 0;
+        s.aof = true;
+    });
+    let memory = learn(&after.alone(), &after.memory);
+    assert_eq!(
+        (memory.epoch, memory.master, &memory.held),
+        (Some(epoch(2)), Some(Ordinal(1)), &None)
+    );
+}
+
+#[test]
 fn a_changed_id_is_unfinished_until_the_ids_match() {
     let replica = Member::with_data(1, 1, 'a', 5)
         .replica_of(0, LinkState::Down)
