@@ -15,7 +15,7 @@ pub fn learn(snapshot: &Snapshot, memory: &Memory) -> Memory {
     match &snapshot.local {
         Local::Up(server) => {
             if memory.run_id.as_deref() != Some(server.run_id.as_str()) {
-                new_run(snapshot.me, &mut memory, server);
+                new_run(&mut memory, server);
             }
             learn_promotion(snapshot.me, &mut memory, server);
             since_then(snapshot, &mut memory, server);
@@ -66,13 +66,8 @@ fn close_held(memory: &mut Memory) {
 }
 
 /// The server was started (again): what it loaded decides, not what was remembered.
-fn new_run(me: Ordinal, memory: &mut Memory, server: &ServerInfo) {
+fn new_run(memory: &mut Memory, server: &ServerInfo) {
     let was_master_without_backlog = memory.held.is_some() && !memory.backlog;
-    let taken = memory
-        .intent
-        .clone()
-        .and_then(|i| Some((i.epoch, i.armed?.even?)));
-    let held = memory.held.as_ref().map(|held| held.epoch);
     close_held(memory);
     if memory
         .intent
@@ -125,16 +120,6 @@ fn new_run(me: Ordinal, memory: &mut Memory, server: &ServerInfo) {
             run_id: server.run_id.clone(),
             id: server.id.clone(),
         });
-        // It was promoted, and nobody has looked since.
-        if held > memory.epoch {
-            (memory.epoch, memory.master) = (held, Some(me));
-        }
-        // The promotion may have been done, and what was written since may be acknowledged: no ID tells. It had
-        // everything of the master before in any case.
-        if let Some((epoch, even)) = taken {
-            (memory.epoch, memory.master) = (Some(epoch), Some(me));
-            (memory.id, memory.offset) = (Some(even.id), even.offset);
-        }
     } else {
         memory.epoch = None;
         memory.lineage.clear();

@@ -209,10 +209,7 @@ proptest! {
             || after.epoch == followed
             || masters.contains(&after.epoch.expect("some"))
             || after.held.as_ref().map(|h| h.epoch) == after.epoch;
-        let taken = before.intent.as_ref().filter(|i| i.armed.as_ref().is_some_and(|a| a.even.is_some()));
-        let held = before.held.as_ref().map(|h| h.epoch);
-        let taken = taken.is_some_and(|i| after.epoch == Some(i.epoch)) || held.is_some() && after.epoch == held;
-        let kept = after.epoch == before.epoch && same_run || vouched && (taken || after.epoch == before.epoch);
+        let kept = after.epoch == before.epoch && (same_run || vouched);
         prop_assert!(from_data || kept, "I3: {:?} became {:?}", before.epoch, after.epoch);
     }
 

@@ -145,8 +145,9 @@ pub(in crate::decide) fn would_lose<'a>(view: &View<'a>) -> Option<(&'a Report, 
     let all: Vec<&Report> = view.reports().collect();
     let ours = epoch_among(own, &all);
     let mut others = all.iter().filter(|r| {
-        let has_data = !r.empty && !r.is_bare() && !r.unfinished;
-        r.ordinal != own.ordinal && answers_for_its_data(r.role) && has_data
+        // Who has nothing is nobody to lose for a member that has nothing either.
+        let nothing = r.empty || own.empty && r.is_bare();
+        r.ordinal != own.ordinal && answers_for_its_data(r.role) && !nothing && !r.unfinished
     });
     others.find_map(|other| {
         let (a, b) = (&own.replication, &other.replication);

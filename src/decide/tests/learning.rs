@@ -1,8 +1,8 @@
 //! What restarts, copies and other hands teach.
 
 use super::*;
-use crate::report::{Armed, Even, Handover, Intent};
-use crate::state_file::{Alias, Followed, Memory};
+use crate::report::{Armed, Even, Handover};
+use crate::state_file::{Followed, Memory};
 
 #[test]
 fn a_restart_with_an_older_rdb_keeps_its_true_place() {
@@ -75,86 +75,6 @@ fn a_restart_with_aof_is_vouched_for_by_the_state_file_alone() {
     assert!(
         !restart(false, 0, true).empty,
         "a member that held data is not empty"
-    );
-}
-
-/// The server may have taken the role over, and acknowledged writes, before anything of that was remembered.
-#[test]
-fn a_takeover_that_aof_does_not_tell_is_counted_as_done() {
-    let handover = Handover {
-        run_id: "run-0".to_owned(),
-        cancelled: false,
-        away_from: None,
-    };
-    let even = Even {
-        id: id('a'),
-        offset: 95,
-    };
-    let armed = Armed {
-        from: Ordinal(0),
-        handover,
-        even: Some(even),
-    };
-    let intent = Intent {
-        epoch: epoch(2),
-        run_id: "run-1".to_owned(),
-        armed: Some(armed),
-    };
-    let before = Member::with_data(1, 1, 'a', 90).memory(|m| m.intent = Some(intent));
-    let after = before.server(|s| {
-        s.run_id = "run-new".to_owned();
-        s.id = Some(id('f'));
-        s.offset = 0;
-        s.aof = true;
-    });
-    let memory = learn(&after.alone(), &after.memory);
-    assert_eq!(
-        (memory.epoch, memory.master, memory.offset, &memory.intent),
-        (Some(epoch(2)), Some(Ordinal(1)), 95, &None)
-    );
-    // Whoever handed over comes back the same way, and is not preferred.
-    let giver = Member::with_data(0, 1, 'a', 95).memory(|m| {
-        m.alias = Some(Alias {
-            run_id: "run-0".to_owned(),
-            id: Some(id('e')),
-        });
-        m.epoch_seen = Some(epoch(2));
-    });
-    let giver = giver.server(|s| s.id = Some(id('e')));
-    let other = Member {
-        memory,
-        ..after.clone()
-    };
-    let decision = decided(
-        &giver,
-        &sees(&giver, &[&other]),
-        &Policy {
-            replicas: Some(2),
-            ..policy()
-        },
-    );
-    let Action::Publish(grant) = decision.action else {
-        panic!("{decision:?}")
-    };
-    assert_eq!(grant.target, Ordinal(1));
-}
-
-#[test]
-fn a_promotion_that_nobody_looked_at_counts_after_a_restart_with_aof() {
-    let before = Member::with_data(1, 1, 'a', 90).master().memory(|m| {
-        m.held.as_mut().expect("a master").epoch = epoch(2);
-    });
-    let after = before.server(|s| {
-        s.run_id = "run-new".to_owned();
-        s.role = ServerRole::Fenced;
-        s.id = Some(id('f'));
-        s.offset = 0;
-        s.aof = true;
-    });
-    let memory = learn(&after.alone(), &after.memory);
-    assert_eq!(
-        (memory.epoch, memory.master, &memory.held),
-        (Some(epoch(2)), Some(Ordinal(1)), &None)
     );
 }
 

@@ -39,6 +39,16 @@ pub(super) fn rows(table: &mut Table) {
         m.last_epoch = Some(epoch(1));
         m.grant = Some(grant(2, 1, true));
     });
+    let flushed = seen(data(2, 9), 2)
+        .memory(|m| m.epoch = None)
+        .server(|s| s.keys = 0);
+    table.row(
+        "somebody has more, and no key in it: they were flushed (I3)",
+        &me,
+        sees(&me, &[&granted, &flushed]),
+        "close",
+        "grant_refused",
+    );
     table.row(
         "a member that had data once and has none is nobody to lose",
         &me_empty,
