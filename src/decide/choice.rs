@@ -51,7 +51,9 @@ pub(super) fn choose(view: &View<'_>) -> Chosen {
         let (pod, own) = (&unfinished.pod, &unfinished.replication);
         let what = match (&own.following, own.link) {
             (Some(master), Some(LinkState::Up | LinkState::Syncing)) => {
-                format!("{pod} copies from {master}, which holds no role here")
+                format!(
+                    "{pod} copies from {master}, which no member that answers knows as the master"
+                )
             }
             (Some(_) | None, _) => format!("the copy that {pod} was receiving was cut off"),
         };
