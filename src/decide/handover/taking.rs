@@ -222,6 +222,13 @@ fn without_server(
     if let Some((other, what)) = would_lose(view) {
         return decline(epoch, &format!("{} has {what}", other.pod));
     }
+    if view.reports().any(|r| still_receives(view, r, granter)) {
+        // What it tells is from before the end, and it may have received more until then.
+        return wait(Reason::HandingOver {
+            from: granter.ordinal,
+            to: view.snapshot.me,
+        });
+    }
     act(
         Action::Unfence {
             epoch,
@@ -230,4 +237,13 @@ fn without_server(
         },
         Reason::Granted(epoch),
     )
+}
+
+/// Whether a member's link to the server that is gone was up when it looked last.
+fn still_receives(view: &View<'_>, member: &Report, gone: &Report) -> bool {
+    let peer = view.snapshot.peers.get(&gone.ordinal);
+    let target = peer.and_then(|p| p.target.as_ref());
+    let link = &member.replication;
+    let there = target.map(|(host, port)| format!("{host}:{port}"));
+    link.link == Some(LinkState::Up) && link.following.is_some() && link.following == there
 }

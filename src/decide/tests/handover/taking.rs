@@ -113,6 +113,8 @@ fn armed_rows(table: &mut Table) {
         },
         ..fenced.clone()
     };
+    let left = |member: Member| member.replica_of(0, LinkState::Down);
+    let (linked, me, c) = (c.clone(), left(me), left(c));
     table.row(
         "armed, and the other server is gone: it has what that one had",
         &me,
@@ -120,7 +122,14 @@ fn armed_rows(table: &mut Table) {
         "unfence",
         "granted",
     );
-    let third = seen(replica(2, 10), 2);
+    table.row(
+        "armed, the other server is gone, and a third still was linked when it looked: it may have received more (I3)",
+        &me,
+        looks(&me, &[&gone, &linked], None),
+        "wait",
+        "handing_over",
+    );
+    let third = left(seen(replica(2, 10), 2));
     table.row(
         "armed, the other server is gone, and a third has more (I3)",
         &me,
