@@ -149,10 +149,17 @@ fn pending(view: &View<'_>, grant: &Grant) -> Decision {
             return ends(format!("{} will not carry it out", target.pod));
         }
     }
+    // Whoever may have carried it out is waited for: the choice was made for its data.
+    let silent = Reason::WaitingForMaster {
+        master: grant.target,
+        why: "the role was granted to it, and it does not answer".to_owned(),
+    };
     if grant.counts {
-        return wait(Reason::GrantWaits {
-            epoch,
-            target: grant.target,
+        let target = grant.target;
+        return wait(if view.report(target).is_some() {
+            Reason::GrantWaits { epoch, target }
+        } else {
+            silent
         });
     }
     if !grant.by_hand {
@@ -198,11 +205,7 @@ fn pending(view: &View<'_>, grant: &Grant) -> Decision {
         };
     }
     if unseen.is_empty() {
-        // As for whoever may have carried it out: the choice was made for its data.
-        return wait(Reason::WaitingForMaster {
-            master: grant.target,
-            why: "the role was granted to it, and it does not answer".to_owned(),
-        });
+        return wait(silent);
     }
     let by = unseen.join(", ");
     wait(Reason::GrantNotSeen { epoch, by })

@@ -281,6 +281,7 @@ impl Reason {
                 | Self::UngrantedBesideMaster(_)
                 | Self::Declined { .. }
                 | Self::Forgets(_)
+                | Self::NotRecorded
                 | Self::ActionFailed(_)
                 | Self::NotPrepared(_)
                 | Self::SecretUnread(_)
