@@ -8,7 +8,7 @@ pub use handover::There;
 use crate::authority::Keeper;
 use crate::clock;
 use crate::conf::login::{DEFAULT_USER, replication_user_rules};
-use crate::decide::{Action, Snapshot};
+use crate::decide::{Action, Local, Snapshot};
 use crate::observe::local::LocalServer;
 use crate::observe::redis::ServerError;
 use crate::report::Intent;
@@ -235,7 +235,11 @@ async fn follow(
     file: &mut StateFile,
     server: &mut LocalServer,
 ) -> Result<(), ActError> {
-    memory.follows(master, epoch, snapshot_id(snapshot, master));
+    let known = match &snapshot.local {
+        Local::Up(server) => server.id == memory.id,
+        Local::Loading { .. } | Local::Unreachable { .. } => false,
+    };
+    memory.follows(master, epoch, snapshot_id(snapshot, master), known);
     file.save(memory)?;
     let connection = server.connection().ok_or(ActError::ConnectionChanged)?;
     if let Err(error) = connection.follow(host, port).await {

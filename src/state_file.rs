@@ -14,7 +14,7 @@ use std::sync::Arc;
 use self::disk::{Disk, read};
 pub use self::memory::{Alias, Followed, Held, LINEAGE_KEPT, Memory, Raised};
 use crate::report::{Intent, SCHEMA};
-use crate::topology::Identity;
+use crate::topology::{Epoch, Identity, Ordinal, ReplicationId};
 
 /// The file's name in the data directory.
 pub const FILE_NAME: &str = "podzero-state.json";
@@ -132,10 +132,10 @@ impl StateFile {
         self.disk.has_failed()
     }
 
-    /// Notes what is known just before a promotion, without waiting for the disk: it matters only while
-    /// the server that is told goes on running, which it does not when the machine fails. A note that
-    /// cannot be written or read is missing, which costs the promotion when this process ends before
-    /// it could write down its outcome.
+    /// Notes what is known just before a promotion, without waiting for the disk: it matters when this
+    /// process ends before it could write down the outcome, and not when the machine fails with the last
+    /// writes. A note that cannot be written or read is missing: then the server is stopped again, and what
+    /// it wrote is not told from what there was before.
     pub fn note(&self, intent: &Intent) {
         if let Ok(text) = serde_json::to_vec(intent) {
             let _ = fs::write(self.path.with_file_name(NOTE_NAME), text);
@@ -162,23 +162,23 @@ pub fn remembered(data_dir: &Path, identity: &Identity) -> Memory {
 pub fn mark_followed(
     data_dir: &Path,
     identity: &Identity,
-    followed: Followed,
+    master: Ordinal,
+    epoch: Epoch,
+    id: Option<ReplicationId>,
 ) -> Result<(), StateFileError> {
-    let (mut file, memory, found) = StateFile::open(data_dir, identity);
+    let (mut file, mut memory, found) = StateFile::open(data_dir, identity);
     if found != Found::Ours {
         return Ok(());
     }
-    file.save(&Memory {
-        unfinished: true,
-        followed: Some(followed),
-        ..memory
-    })
+    // What lies on the disk is not known before the server has loaded it.
+    memory.follows(master, epoch, id, false);
+    memory.unfinished = true;
+    file.save(&memory)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::topology::{Epoch, Ordinal};
 
     fn identity() -> Identity {
         Identity {
@@ -251,6 +251,27 @@ mod tests {
         fs::write(dir.path().join(NOTE_NAME), "{").expect("written");
         let torn = Some(intent(2, "here"));
         assert_eq!(after(&mut file, torn.clone()), torn);
+    }
+
+    #[test]
+    fn what_init_found_is_no_only_source_before_a_look() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (mut file, memory, _) = StateFile::open(dir.path(), &identity());
+        let epoch = Epoch::after(None, Ordinal::ZERO);
+        let mark = |ordinal| {
+            mark_followed(dir.path(), &identity(), Ordinal(ordinal), epoch, None).expect("saved");
+            let memory = remembered(dir.path(), &identity());
+            assert!(memory.unfinished);
+            memory.followed.expect("marked").only_source
+        };
+        file.save(&memory).expect("saved");
+        assert!(!mark(0));
+        // The sidecar had looked before it followed the same one.
+        let mut memory = memory;
+        memory.follows(Ordinal(0), epoch, None, true);
+        file.save(&memory).expect("saved");
+        assert!(mark(0));
+        assert!(!mark(2));
     }
 
     #[test]

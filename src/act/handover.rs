@@ -192,7 +192,7 @@ pub(super) async fn take_over(
                 match promoted {
                     // Not told in time: the next turn looks again at what it became.
                     Ok(()) if clock::now() >= deadline => return Err(ActError::DoneTooLate),
-                    Ok(()) => return done(&intent, me, memory, file),
+                    Ok(()) => return confirm(me, memory, file),
                     Err(error) => {
                         server.drop_connection(&error);
                         return Err(error.into());
@@ -218,11 +218,7 @@ fn done(
     memory: &mut Memory,
     file: &mut StateFile,
 ) -> Result<(), ActError> {
-    memory.holds(me, intent.epoch, &intent.run_id);
-    if let (Some(held), Some(armed)) = (&mut memory.held, &intent.armed) {
-        held.took_over_from = Some(armed.handover.run_id.clone());
-        held.away_from.clone_from(&armed.handover.away_from);
-    }
+    memory.takes_over(me, intent);
     Ok(file.save(memory)?)
 }
 

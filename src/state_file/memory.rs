@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::{Ancestor, Grant, Intent, Role};
+use crate::report::{Ancestor, Even, Grant, Intent, Role};
 use crate::topology::{Epoch, Ordinal, ReplicationId};
 
 /// The longest descent that is kept; older ancestors lost their backlog long ago.
@@ -47,6 +47,10 @@ pub struct Followed {
     pub epoch: Epoch,
     /// Its replication ID at that time.
     pub id: Option<ReplicationId>,
+    /// The data was known by a look, and nobody else was followed since: a history that nobody remembers
+    /// came from this master.
+    #[serde(default)]
+    pub only_source: bool,
 }
 
 /// Stands for a replication ID that a restart did not keep (AOF, or an RDB without one): in this run
@@ -133,15 +137,48 @@ impl Memory {
         self.followed = None;
     }
 
+    /// The role is held from now on, taken over with everything that the master before had.
+    pub fn takes_over(&mut self, me: Ordinal, intent: &Intent) {
+        self.holds(me, intent.epoch, &intent.run_id);
+        let (Some(held), Some(armed)) = (&mut self.held, &intent.armed) else {
+            return;
+        };
+        held.took_over_from = Some(armed.handover.run_id.clone());
+        held.away_from.clone_from(&armed.handover.away_from);
+        self.was_even(armed.even.as_ref());
+    }
+
+    /// The data reached as far as this.
+    pub(crate) fn was_even(&mut self, even: Option<&Even>) {
+        if let Some(even) = even.filter(|even| self.id.as_ref() == Some(&even.id)) {
+            self.offset = even.offset;
+        }
+    }
+
     /// The grant of this epoch is not carried out here (again).
     pub fn closes(&mut self, epoch: Epoch) {
         self.intent = None;
         self.closed = self.closed.max(Some(epoch));
     }
 
-    /// The server is told to follow a master that has this replication ID.
-    pub fn follows(&mut self, master: Ordinal, epoch: Epoch, id: Option<ReplicationId>) {
+    /// The server is told to follow a master that has this replication ID. `known`: what it has loaded is
+    /// what is remembered, so that nothing has come from anybody since.
+    pub fn follows(
+        &mut self,
+        master: Ordinal,
+        epoch: Epoch,
+        id: Option<ReplicationId>,
+        known: bool,
+    ) {
+        let again = self.followed.as_ref().is_some_and(|before| {
+            before.only_source && (before.master, before.epoch) == (master, epoch)
+        });
         self.unfinished = self.unfinished || self.id != id || self.alias.is_some();
-        self.followed = Some(Followed { master, epoch, id });
+        self.followed = Some(Followed {
+            master,
+            epoch,
+            id,
+            only_source: known || again,
+        });
     }
 }

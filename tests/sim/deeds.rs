@@ -3,7 +3,7 @@
 use podzero::clock::Time;
 use podzero::decide::handover::{Verdict, is_even, is_near, judge};
 use podzero::decide::lease::{Claim, Known};
-use podzero::decide::{Action, GRANT_VALID, PeerState};
+use podzero::decide::{Action, GRANT_VALID, Local, PeerState};
 use podzero::observe::info::ServerRole;
 use podzero::report::{Even, Intent};
 use podzero::state_file::Raised;
@@ -161,7 +161,12 @@ impl World {
                     Some(PeerState::ServerOnly(server)) => server.id.clone(),
                     Some(PeerState::Missing | PeerState::Silent(_)) | None => None,
                 };
-                self.members[me].memory.follows(*master, *epoch, id);
+                let memory = &mut self.members[me].memory;
+                let known = match &look.snapshot.local {
+                    Local::Up(server) => server.id == memory.id,
+                    Local::Loading { .. } | Local::Unreachable { .. } => false,
+                };
+                memory.follows(*master, *epoch, id, known);
                 if connected {
                     self.servers[me].follow(master.0 as usize);
                 }
@@ -229,7 +234,8 @@ impl World {
                     // Not told: the next turn looks at what it became.
                     return false;
                 }
-                self.done(me, &intent);
+                let told = self.members[me].memory.intent.clone().unwrap_or(intent);
+                self.done(me, &told);
             }
             Verdict::Decline(why) => {
                 self.tell(&|| format!("{me} declines {}: {why}", intent.epoch));
@@ -276,11 +282,8 @@ impl World {
     /// It took over with everything.
     fn done(&mut self, me: usize, intent: &Intent) {
         let ordinal = self.members[me].ordinal;
-        let memory = &mut self.members[me].memory;
-        memory.holds(ordinal, intent.epoch, &intent.run_id);
-        if let (Some(held), Some(armed)) = (&mut memory.held, &intent.armed) {
-            held.took_over_from = Some(armed.handover.run_id.clone());
-            held.away_from.clone_from(&armed.handover.away_from);
+        self.members[me].memory.takes_over(ordinal, intent);
+        if intent.armed.is_some() {
             self.handed_over += 1;
             // A server that was killed since has what it kept.
             if self.servers[me].run_id() == intent.run_id {

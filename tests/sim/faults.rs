@@ -255,6 +255,9 @@ impl World {
         let run = self.fresh();
         self.queued[n].clear();
         self.servers[n].restart(self.now, run, down_until, loads_until);
+        let (loaded, member) = (self.servers[n].data.id, &mut self.members[n]);
+        member.unseen =
+            Some(loaded).filter(|id| *id != member.looked || member.unseen == Some(*id));
     }
 
     /// A pod that was not there is.

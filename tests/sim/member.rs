@@ -107,6 +107,10 @@ pub(crate) struct Member {
     kinds: BTreeMap<Ordinal, (u8, Time)>,
     declined: BTreeMap<Ordinal, Time>,
     pub(crate) published: Option<Report>,
+    /// What its server called its history at the last look; and what it had loaded at its last start, if no
+    /// look had shown that before.
+    pub(crate) looked: u64,
+    pub(crate) unseen: Option<u64>,
     /// Why it waits, in the last turn.
     pub(crate) reasons: Vec<Reason>,
     pub(crate) wish: Option<Wish>,
@@ -149,6 +153,8 @@ impl Member {
             kinds: BTreeMap::new(),
             declined: BTreeMap::new(),
             published: None,
+            looked: 0,
+            unseen: None,
             reasons: Vec::new(),
             wish: None,
             resolve: None,

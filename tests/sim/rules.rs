@@ -5,7 +5,7 @@ use podzero::decide::Reason;
 use podzero::report::LinkState;
 use podzero::topology::Epoch;
 
-use super::server::{Data, Doing};
+use super::server::{Data, Doing, Keeps};
 use super::shape::By;
 use super::world::World;
 
@@ -89,6 +89,8 @@ impl World {
             return;
         }
         let mine = &self.servers[me].data;
+        // An append-only file does not tell how far it goes: what is recorded may be a little less.
+        let tells = self.shape.keeps != Keeps::AppendOnly;
         let more = (0..self.shape.members).find(|m| {
             let theirs = &self.servers[*m].data;
             let reachable = self.unhealthy_at[me][*m] + WELL < self.now;
@@ -97,7 +99,7 @@ impl World {
                 && !mine.has_all_of(theirs)
                 && (theirs.epoch > mine.epoch
                     || theirs.epoch == mine.epoch
-                        && theirs.id == mine.id
+                        && (tells || theirs.id == mine.id)
                         && theirs.has_all_of(mine))
         });
         let Some(m) = more else { return };
@@ -106,10 +108,13 @@ impl World {
             Doing::Follows(from) => self.servers[from].doing == Doing::Master,
             Doing::Master | Doing::Fenced => false,
         };
-        // Known: a copy that was whole, and that no sidecar of its master ever vouched for: that one was paused
-        // from the promotion to the end of its server.
-        let unseen = self.members[m].memory.unfinished;
-        if fed || unseen {
+        // Known: a copy that came and went with its server while no sidecar looked at that one.
+        let unseen = self.members[m].unseen == Some(self.servers[m].data.id);
+        // Known, and the letter of I3: whoever was pointed at another history counts as unfinished from then
+        // on, also when nothing came.
+        let memory = &self.members[m].memory;
+        let pointed = memory.unfinished && memory.id == self.info(m).id;
+        if fed || unseen || pointed {
             self.open
                 .push(format!("I3: {me} is promoted in {epoch}, {m} has more"));
         } else {

@@ -1,7 +1,7 @@
 //! One turn of a sidecar's loop, in steps between which anything may happen.
 
 use podzero::decide::learn::learn;
-use podzero::decide::{Action, Authority, PeerState, Snapshot, View, Wish, decide};
+use podzero::decide::{Action, Authority, Local, PeerState, Snapshot, View, Wish, decide};
 
 use super::member::{Look, Stage, Verified, policy};
 use super::server::Doing;
@@ -100,6 +100,9 @@ impl World {
         let now = self.now;
         let local = self.servers[n].look(now, &self.attached(n));
         let run = self.servers[n].run;
+        if matches!(local, Local::Up(_)) {
+            self.members[n].looked = self.servers[n].data.id;
+        }
         let mut seen = Vec::new();
         for m in (0..self.shape.members).filter(|m| *m != n) {
             let peer = &self.members[m];

@@ -119,6 +119,11 @@ pub fn pending(view: &View<'_>, grant: &Grant, handover: &Handover) -> Decision 
     if declined && grant.target == view.snapshot.me {
         return ends("it was not taken back here".to_owned());
     }
+    if target.is_some_and(|t| t.epoch >= Some(epoch)) {
+        // It took the role, and lost it: what it wrote is newer than what is here.
+        let how = format!("{} has led in it", view.pod(grant.target));
+        return ends(how);
+    }
     if declined {
         return next(view, server, grant);
     }
@@ -160,12 +165,13 @@ pub fn pending(view: &View<'_>, grant: &Grant, handover: &Handover) -> Decision 
     }
 }
 
-/// What the giver waits for. Where nobody accepts writes, and whoever may have taken the role cannot be asked,
-/// that may last until somebody decides.
+/// What the giver waits for. Where nobody accepts writes, or it was called off, and whoever may have taken the
+/// role cannot be asked, that may last until somebody decides.
 fn is_taking(view: &View<'_>, grant: &Grant, server: Option<&ServerInfo>) -> Reason {
     let goes_on = server.is_some_and(|server| server.role == ServerRole::Master);
     let by_grant = view.snapshot.authority.lease().is_none();
-    if by_grant && view.report(grant.target).is_none() && !goes_on {
+    let called_off = grant.handover.as_ref().is_some_and(|h| h.cancelled);
+    if by_grant && view.report(grant.target).is_none() && (called_off || !goes_on) {
         return Reason::WaitingForMaster {
             master: grant.target,
             why: "the role was handed to it, and it does not answer".to_owned(),

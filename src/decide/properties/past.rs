@@ -49,6 +49,7 @@ pub(super) struct Past {
     doing: Doing,
     file: File,
     restarted: bool,
+    only_source: bool,
     aof: bool,
     unfinished: bool,
     terminating: bool,
@@ -104,6 +105,7 @@ pub(super) fn past() -> impl Strategy<Value = Past> {
         proptest::bool::weighted(0.2),
         rarely(),
         rarely(),
+        any::<bool>(),
     );
     let marks = (
         prop_oneof![4 => Just(0), 1 => 1..3_u64],
@@ -114,13 +116,14 @@ pub(super) fn past() -> impl Strategy<Value = Past> {
     );
     (body, marks).prop_map(
         |(
-            (data, doing, file, restarted, aof, unfinished, terminating),
+            (data, doing, file, restarted, aof, unfinished, terminating, only_source),
             (seen_more, holder, closed, intent, grant),
         )| Past {
             data,
             doing,
             file,
             restarted,
+            only_source,
             aof,
             unfinished,
             terminating,
@@ -186,6 +189,7 @@ pub(super) fn build(ordinal: u32, past: &Past) -> Member {
             master: Ordinal::ZERO,
             epoch,
             id: Some(id('c')),
+            only_source: past.only_source,
         });
         member = member.server(|s| s.run_id = format!("{}-again", s.run_id));
     }

@@ -143,7 +143,7 @@ fn unfence(world: &World<'_>, epoch: Epoch) -> Checked {
     }
     let beside = world.servers().find(|s| writable(s));
     rule(beside.is_none(), "I2: beside a server that accepts writes")?;
-    rule(!me.memory.unfinished, "I3: between two histories")?;
+    rule(world.is_whole(), "I3: between two histories")?;
     rule(!world.has_more(), "I3: somebody has more")?;
     rule(!world.has_newer(), "I3: somebody has newer data")?;
     let handed = world.says().is_some_and(|s| {

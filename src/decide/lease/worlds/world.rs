@@ -181,6 +181,15 @@ impl World<'_> {
         })
     }
 
+    /// Its data is no copy under way: the link is up, with the history that is known.
+    pub(super) fn is_whole(&self) -> bool {
+        let linked = self.server().is_some_and(|s| {
+            let up = matches!(&s.role, ServerRole::Replica { link, .. } if *link == LinkState::Up);
+            up && s.id.is_some() && s.id == self.me.memory.id
+        });
+        !self.me.memory.unfinished || linked
+    }
+
     /// A sidecar that was started again keeps the grant that it had until its first look.
     pub(super) fn keeps(&self, epoch: Epoch) -> bool {
         let had = self.sight.renewed.is_some_and(|(_, of)| of == epoch);

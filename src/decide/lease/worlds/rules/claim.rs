@@ -50,7 +50,7 @@ fn renew(world: &World<'_>, says: &Says) -> Checked {
     let goes_on = world.writable() && world.held().is_some();
     let stops = world.me.terminating && !goes_on;
     rule(!(takes && stops), "I7: is being stopped")?;
-    let whole = !world.me.memory.unfinished || says.by_hand;
+    let whole = world.is_whole() || says.by_hand;
     rule(!takes || whole, "I3: between two histories")
 }
 
@@ -94,7 +94,7 @@ fn take(world: &World<'_>, says: &Says) -> Checked {
         return Ok(());
     }
     rule(!me.terminating, "I7: is being stopped")?;
-    rule(!me.memory.unfinished, "I3: between two histories")?;
+    rule(world.is_whole(), "I3: between two histories")?;
     rule(!world.has_more_for_good() || back, "I3: somebody has more")?;
     rule(!world.has_newer(), "I3: somebody has newer data")?;
     let data = |m: &Member| m.memory.id.is_some() && !m.memory.unfinished;

@@ -98,7 +98,7 @@ pub(super) fn arm(world: &World<'_>, intent: &Intent) -> Checked {
         "I5: a grant is used twice",
     )?;
     rule(!me.terminating, "I7: is being stopped")?;
-    rule(!me.memory.unfinished, "I3: between two histories")?;
+    rule(world.is_whole(), "I3: between two histories")?;
     rule(!armed.handover.cancelled, "it was called off")?;
     let run = world.server().map(|s| &s.run_id);
     rule(run == Some(&intent.run_id), "I2: another run")?;
