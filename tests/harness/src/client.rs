@@ -185,7 +185,8 @@ fn words(line: &str) -> Cmd {
 pub struct Info(HashMap<String, String>);
 
 impl Info {
-    fn parse(text: &str) -> Self {
+    /// Reads the text that a server gives.
+    pub fn parse(text: &str) -> Self {
         let pair = |line: &str| {
             let (name, value) = line.trim_end().split_once(':')?;
             Some((name.to_owned(), value.to_owned()))

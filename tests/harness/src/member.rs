@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -349,12 +350,21 @@ impl Member {
     /// The pod is deleted: its name vanishes, its server and its sidecar are told to end and do.
     /// Whatever is started here afterwards is another pod of the same name.
     pub fn delete(&mut self) -> Result<()> {
+        self.delete_by(|server| server.terminate(SOON).map(|_| ()))
+    }
+
+    /// The same, and the server is killed when it is still there after the pod's grace.
+    pub fn delete_within(&mut self, grace: Duration) -> Result<()> {
+        self.delete_by(|server| server.terminate_within(grace))
+    }
+
+    fn delete_by(&mut self, end: impl FnOnce(&Process) -> Result<()>) -> Result<()> {
         self.shared.names.withdraw(&self.pod());
         if let Some(sidecar) = &self.sidecar {
             sidecar.signal(rustix::process::Signal::TERM)?;
         }
         if let Some(server) = self.server.take() {
-            server.terminate(SOON)?;
+            end(&server)?;
         }
         if let Some(sidecar) = self.sidecar.take() {
             let ended = sidecar.wait(SOON)?;
@@ -430,6 +440,16 @@ impl Member {
     pub fn cut_from(&self, other: &Self) -> Result<()> {
         self.sandbox.cut(other.addresses())?;
         other.sandbox.cut(self.addresses())
+    }
+
+    /// Packets from this pod to another vanish; those of the other one arrive.
+    pub fn cut_towards(&self, other: &Self) -> Result<()> {
+        self.sandbox.cut(other.addresses())
+    }
+
+    /// Undoes [`Self::cut_towards`].
+    pub fn heal_towards(&self, other: &Self) -> Result<()> {
+        self.sandbox.heal(other.addresses())
     }
 
     /// Packets to the API server vanish.

@@ -93,6 +93,15 @@ impl Process {
         self.wait(limit)
     }
 
+    /// SIGTERM, and SIGKILL when it is still there after the grace.
+    pub fn terminate_within(&self, grace: Duration) -> Result<()> {
+        let ended = self.terminate(grace);
+        if self.is_running() {
+            return self.kill();
+        }
+        ended.map(|_| ())
+    }
+
     /// SIGSTOP.
     pub fn pause(&self) -> Result<()> {
         self.signal(Signal::STOP)
