@@ -17,73 +17,80 @@ use anyhow::{Context, Result};
 
 use crate::api_proxy::ApiRequest;
 use crate::cluster::Cluster;
+use crate::report::{Figure, Row, Samples};
 use crate::sentinel::alone;
-use crate::stats::{Samples, short};
-use crate::table::{Figure, Goal, Row, note};
+use crate::tell::note;
 
 use rounds::{Outcome, SENTINELS_SERVER, SERVER, many};
 
 /// Failovers for each way.
 const ROUNDS: usize = 50;
 
-/// Sentinel's limits: what careful people choose, and what charts do.
-const DOWN_AFTER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
+/// A way of Sentinel's: its name in the table, `down-after-milliseconds`, and how often it is tried.
+type Sentinels = (&'static str, Duration, usize);
+
+/// What careful people choose, and what charts do.
+const SENTINELS: [Sentinels; 2] = [
+    ("Sentinel, 1000 ms", Duration::from_secs(1), ROUNDS),
+    ("Sentinel, 5000 ms", Duration::from_secs(5), ROUNDS),
+];
 
 /// The master's server is killed.
 pub(crate) fn figure() -> Result<Figure> {
     let rounds = crate::rounds(ROUNDS);
-    let told = |how: &str| note(&format!("failover: {rounds} times, the server, {how}"));
-    told("podzero");
     let mut cluster = with_service(3)?;
     cluster.set.start_all()?;
+    note(&format!("failover: {rounds} times, the server, podzero"));
     let ours = many(&mut cluster.set, rounds, SERVER)?;
-    note_moves("podzero", &ours);
     let leads = slices(&ours, &cluster.proxy()?.take_requests())?;
     drop(cluster);
-    let sentinel = |down_after: Duration| -> Result<Outcome> {
-        let how = format!("Sentinel, down-after {} ms", down_after.as_millis());
-        told(&how);
+    let mut outcomes = vec![("podzero", ours)];
+    for (who, down_after, rounds) in SENTINELS {
+        let rounds = crate::rounds(rounds);
+        note(&format!("failover: {rounds} times, the server, {who}"));
         let outcome = many(&mut alone(down_after)?, rounds, SENTINELS_SERVER)?;
-        note_moves(&how, &outcome);
-        Ok(outcome)
-    };
-    let (soon, late) = (sentinel(DOWN_AFTER[0])?, sentinel(DOWN_AFTER[1])?);
-    let gap = |what, theirs: &Outcome| Row {
-        what,
-        podzero: ours.gaps.text(),
-        against: theirs.gaps.text(),
-        goal: Some(Goal {
-            most: 400.0,
-            is: ours.gaps.percentile(99),
-        }),
-    };
-    let writable = |what, theirs: &Outcome| Row {
-        what,
-        podzero: ours.writable.text(),
-        against: theirs.writable.text(),
-        goal: None,
-    };
-    Ok(Figure {
-        title: format!(
-            "SIGKILL of the master's server, {rounds} times, longest gap of a writer, ms, against\nSentinel with down-after-milliseconds 1000 and 5000"
+        outcomes.push((who, outcome));
+    }
+    let mut rows = vec![
+        Row::of(
+            "longest gap of a writer",
+            "ms",
+            &outcomes,
+            Some(400.0),
+            |o| (&o.gaps).into(),
         ),
-        rows: vec![
-            gap("1 at 1 ms, v. 1000", &soon),
-            gap("1 at 1 ms, v. 5000", &late),
-            writable("another leads, v. 1000", &soon),
-            writable("another leads, v. 5000", &late),
-            Row {
-                what: "and its Service leads",
-                podzero: leads.text(),
-                against: String::new(),
-                goal: None,
-            },
-            counted("writes, v. 1000", &ours, &soon, |o| o.acknowledged),
-            counted("writes, v. 5000", &ours, &late, |o| o.acknowledged),
-            counted("of them lost, v. 1000", &ours, &soon, |o| o.lost),
-            counted("of them lost, v. 5000", &ours, &late, |o| o.lost),
+        Row::of(
+            "until another one accepts writes",
+            "ms",
+            &outcomes,
+            None,
+            |o| (&o.writable).into(),
+        ),
+        Row::new("from then to the write of the Service's slice", "ms").way("podzero", &leads),
+    ];
+    rows.extend(writes(&outcomes));
+    Ok(Figure {
+        title: "failover, SIGKILL of the master's server, 1 writer every 1 ms".to_owned(),
+        rows,
+        remarks: vec![
+            "Sentinel by its down-after-milliseconds: what careful people set, and what charts do."
+                .to_owned(),
         ],
     })
+}
+
+type Outcomes = [(&'static str, Outcome)];
+
+/// What was written meanwhile, what became of it, and how often the role did not stay where it went.
+fn writes(outcomes: &Outcomes) -> [Row; 3] {
+    let counted = |what, of: fn(&Outcome) -> u64| {
+        Row::of(what, "", outcomes, None, |o| (of(o) as f64).into())
+    };
+    [
+        counted("acknowledged writes", |o| o.acknowledged),
+        counted("of them lost", |o| o.lost),
+        counted("times that the role moved once more", |o| o.moved_again),
+    ]
 }
 
 /// A set of podzero's with a Service of its master, not started.
@@ -116,22 +123,4 @@ fn slices(outcome: &Outcome, requests: &[ApiRequest]) -> Result<Samples> {
         ));
     }
     Ok(samples)
-}
-
-/// What both sides have a number of.
-fn counted(what: &'static str, ours: &Outcome, theirs: &Outcome, of: fn(&Outcome) -> u64) -> Row {
-    Row {
-        what,
-        podzero: short(of(ours) as f64),
-        against: short(of(theirs) as f64),
-        goal: None,
-    }
-}
-
-/// The master is to stay where it went; that it did not is told beside the table.
-fn note_moves(how: &str, outcome: &Outcome) {
-    if outcome.moved_again > 0 {
-        let times = outcome.moved_again;
-        note(&format!("{how}: the role moved once more {times} times"));
-    }
 }

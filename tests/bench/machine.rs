@@ -1,4 +1,4 @@
-//! On what the figures were measured: without it they mean nothing.
+//! When, by which command and on what the figures are measured. What is not known is left empty.
 
 use std::fs;
 use std::process::Command;
@@ -6,8 +6,11 @@ use std::thread::available_parallelism;
 
 use harness::process::run;
 
-/// Three lines: podzero with its commit, the server, the machine. What is not known is left out.
-pub(crate) fn describe() -> String {
+use crate::cluster::part;
+use crate::report::{Machine, Run, Versions};
+
+/// Everything that stays as it is while figures are measured.
+pub(crate) fn look(command: String, rounds: Option<usize>) -> Run {
     let project = env!("CARGO_MANIFEST_DIR");
     let commit = run(Command::new("git").args(["-C", project]).args([
         "describe",
@@ -16,22 +19,61 @@ pub(crate) fn describe() -> String {
         "--abbrev=9",
     ]));
     let server = harness::set::server_binary().and_then(|s| run(Command::new(s).arg("-v")));
-    let server = server.unwrap_or_default();
-    format!(
-        "podzero {} {}\n{}\n{} x {}, Linux {}",
-        env!("CARGO_PKG_VERSION"),
-        commit.unwrap_or_default().trim(),
-        server.split(" sha=").next().unwrap_or_default(),
-        available_parallelism().map_or(0, usize::from),
-        processor().unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
-        fs::read_to_string("/proc/sys/kernel/osrelease")
-            .unwrap_or_default()
-            .trim()
-    )
+    let api = part("kubernetes-1.20", "kube-apiserver");
+    let kubernetes = api.and_then(|api| run(Command::new(api).arg("--version")));
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    Run {
+        at: String::new(),
+        command,
+        rounds,
+        load: String::new(),
+        machine: Machine {
+            processors: available_parallelism().map_or(0, usize::from),
+            processor: field("/proc/cpuinfo", "model name")
+                .unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
+            memory: memory().unwrap_or_default(),
+            kernel: format!("Linux {}", kernel.trim()),
+        },
+        versions: Versions {
+            podzero: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: commit.unwrap_or_default().trim().to_owned(),
+            server: server
+                .ok()
+                .and_then(|said| named_version(&said))
+                .unwrap_or_default(),
+            kubernetes: kubernetes.unwrap_or_default().trim().to_owned(),
+        },
+    }
 }
 
-fn processor() -> Option<String> {
-    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("model name"))?;
+/// Now, in UTC.
+pub(crate) fn date() -> String {
+    let date = run(Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]));
+    date.unwrap_or_default().trim().to_owned()
+}
+
+/// The load average of the last minute.
+pub(crate) fn load() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or_default().to_owned()
+}
+
+/// Of `Redis server v=7.0.15 sha=...`.
+fn named_version(said: &str) -> Option<String> {
+    let (name, rest) = said.split_once(" server v=")?;
+    let version = rest.split_whitespace().next()?;
+    Some(format!("{} {version}", name.to_ascii_lowercase()))
+}
+
+/// `8 GiB`.
+fn memory() -> Option<String> {
+    let text = field("/proc/meminfo", "MemTotal")?;
+    let kibibytes: f64 = text.split_whitespace().next()?.parse().ok()?;
+    Some(format!("{:.1} GiB", kibibytes / f64::from(1 << 20)))
+}
+
+fn field(file: &str, name: &str) -> Option<String> {
+    let text = fs::read_to_string(file).ok()?;
+    let line = text.lines().find(|line| line.starts_with(name))?;
     Some(line.split_once(':')?.1.trim().to_owned())
 }

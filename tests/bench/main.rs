@@ -1,8 +1,10 @@
 //! `cargo bench`: the figures that podzero promises, each measured beside what people have today.
 //!
 //! Owns which figures there are, and the command line: `cargo bench -- NAME...` measures some of them,
-//! and the word before a dash stands for all that begin with it (`failover`).
-//! A figure is a function that gives rows ([`table::Figure`]), in a file of its own. A goal that is
+//! and the word before a dash stands for all that begin with it (`failover`). Prints the whole table, and
+//! writes it to `target/bench/` as `figures.md` and `figures.json`, with plots; figures that are not
+//! measured now stay there as they were, each with its own date and commit.
+//! A figure is a function that gives rows ([`report::Figure`]), in a file of its own. A goal that is
 //! missed is shown, not an error; what cannot be measured is one, with the command that helps.
 //!
 //! Real processes in the harness's network, so: root, and the parts that `tests/run` fetches.
@@ -25,17 +27,24 @@ mod idle;
 mod kube_proxy;
 mod machine;
 mod probes;
+#[cfg_attr(
+    test,
+    allow(dead_code, unused_imports, reason = "its tests run in unit.rs")
+)]
+mod report;
 mod sentinel;
 mod start;
-mod stats;
-mod table;
+mod tell;
 
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
 
 use harness::{Builder, Set};
-use table::{Figure, note, say};
+use report::{Figure, File, Measured, Run};
+use rustix::process::getpriority_process;
+use tell::{note, say};
 
 /// The binary under measurement; see [`build`].
 const PODZERO: &str = env!("CARGO_BIN_EXE_podzero");
@@ -44,9 +53,10 @@ const PODZERO: &str = env!("CARGO_BIN_EXE_podzero");
 type Named = (&'static str, fn() -> Result<Figure>);
 
 /// All figures, in the table's order.
-const FIGURES: [Named; 8] = [
+const FIGURES: [Named; 9] = [
     ("start", start::figure),
-    ("handover", handover::figure),
+    ("handover-one", handover::one),
+    ("handover-eight", handover::eight),
     ("failover-server", failover::figure),
     ("failover-node", failover::node::figure),
     ("failover-requests", failover::requests::figure),
@@ -66,26 +76,59 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let wanted = wanted(std::env::args().skip(1))?;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let wanted = wanted(&arguments)?;
+    let names = FIGURES.map(|(name, _)| name);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
     // What is missing is told before minutes are spent.
     harness::set::server_binary()?;
+    let mut file = File::read(&folder)?;
+    let run = machine::look(command(&arguments), asked_rounds());
     build()?;
-    let mut lines = vec![machine::describe(), table::head()];
-    let outcome = wanted.into_iter().try_for_each(|(_, figure)| {
-        lines.push(figure()?.text());
-        Ok(())
+    let outcome = wanted.into_iter().try_for_each(|(name, figure)| {
+        let load = machine::load();
+        let measured = Measured {
+            name: name.to_owned(),
+            figure: figure().with_context(|| format!("measuring {name}"))?,
+            run: Run {
+                at: machine::date(),
+                load,
+                ..run.clone()
+            },
+        };
+        // What was measured is kept, whatever becomes of the rest.
+        file.put(measured, &names);
+        file.write(&folder, &run.versions, &names)
     });
-    // What was measured is shown, whatever became of the rest.
-    say(&lines.join("\n"));
+    say(&file.text(&run.versions, &names));
+    say(&format!("In {}.", folder.display()));
     outcome
 }
 
-/// The figures that the arguments name; all without any. `cargo bench` adds `--bench`.
-fn wanted(arguments: impl Iterator<Item = String>) -> Result<Vec<Named>> {
+/// The command that does the same again, at this priority. `cargo bench` adds `--bench`.
+fn command(arguments: &[String]) -> String {
+    let tried = asked_rounds().map(|rounds| format!("PODZERO_BENCH_ROUNDS={rounds} "));
+    let names: Vec<_> = names(arguments).collect();
+    let dashes = if names.is_empty() { "" } else { " -- " };
+    let nice = getpriority_process(None).ok().filter(|nice| *nice != 0);
+    let nice = nice.map(|nice| format!("nice -n {nice} "));
+    let (tried, nice) = (tried.unwrap_or_default(), nice.unwrap_or_default());
+    format!("{tried}{nice}cargo bench{dashes}{}", names.join(" "))
+}
+
+fn names(arguments: &[String]) -> impl Iterator<Item = &str> {
+    arguments
+        .iter()
+        .map(String::as_str)
+        .filter(|a| *a != "--bench")
+}
+
+/// The figures that the arguments name; all without any.
+fn wanted(arguments: &[String]) -> Result<Vec<Named>> {
     let mut wanted = Vec::new();
-    for name in arguments.filter(|a| a != "--bench") {
+    for name in names(arguments) {
         let is_meant = |known: &str| {
-            let rest = known.strip_prefix(name.as_str());
+            let rest = known.strip_prefix(name);
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
         };
         let before = wanted.len();
@@ -111,8 +154,12 @@ fn set() -> Builder {
 
 /// How often something is done: so often, or, to try the benchmark out, `PODZERO_BENCH_ROUNDS` times.
 fn rounds(usual: usize) -> usize {
+    asked_rounds().map_or(usual, |asked| asked.min(usual))
+}
+
+fn asked_rounds() -> Option<usize> {
     let asked = std::env::var("PODZERO_BENCH_ROUNDS").ok();
-    asked.and_then(|n| n.parse().ok()).unwrap_or(usual)
+    asked.and_then(|n| n.parse().ok()).filter(|n| *n > 0)
 }
 
 /// Puts the binary that is shipped in the place of the one that cargo made for the benchmark: that one

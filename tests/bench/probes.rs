@@ -17,8 +17,8 @@ use harness::wait::{now, pause};
 use harness::{Set, client, http};
 
 use crate::PODZERO;
-use crate::stats::Samples;
-use crate::table::{Figure, Goal, Row, note};
+use crate::report::{Figure, Row, Samples};
+use crate::tell::note;
 
 /// Requests a second, of all connections together.
 const RATE: u32 = 1000;
@@ -56,13 +56,14 @@ const PING: Question = Question {
 pub(crate) fn figure() -> Result<Figure> {
     let set = Set::builder(PODZERO).start()?;
     let address = set.member(1).address();
+    let turns = crate::rounds(TURNS);
     note(&format!(
         "probes: {RATE} requests a second for {} s",
-        SLICE.as_secs() * 4 * TURNS as u64
+        SLICE.as_secs() * 4 * turns as u64
     ));
     // The first slice of each is not counted.
     let mut all = [(); 4].map(|()| Samples::default());
-    for turn in 0..=TURNS {
+    for turn in 0..=turns {
         let kinds = [(READYZ, true), (PING, true), (READYZ, false), (PING, false)];
         for ((question, kept), samples) in kinds.into_iter().zip(&mut all) {
             let to = SocketAddr::new(address, question.port);
@@ -77,21 +78,18 @@ pub(crate) fn figure() -> Result<Figure> {
         kept.len() == fresh.len() && kept.len() == ping_kept.len(),
         "not every request was sent"
     );
-    let row = |what, podzero: &Samples, against: &Samples| Row {
-        what,
-        podzero: podzero.text(),
-        against: against.text(),
-        goal: Some(Goal {
-            most: 1.0,
-            is: podzero.percentile(99),
-        }),
+    let row = |what, podzero: &Samples, ping: &Samples| {
+        Row::new(what, "ms")
+            .promised("podzero, /readyz", podzero, 1.0)
+            .way("the server, PING", ping)
     };
     Ok(Figure {
-        title: format!("/readyz at {RATE} requests/s, ms, against PING to the pod's server"),
+        title: format!("/readyz at {RATE} requests a second, beside PING to the same pod's server"),
         rows: vec![
             row("connections are kept", kept, ping_kept),
             row("a connection for each", fresh, ping_fresh),
         ],
+        remarks: Vec::new(),
     })
 }
 

@@ -15,8 +15,8 @@ use harness::wait::{now, pause};
 use harness::{Member, Set, process};
 
 use crate::PODZERO;
-use crate::stats::Samples;
-use crate::table::{Figure, Goal, Row, note};
+use crate::report::{Figure, Row, Samples};
+use crate::tell::note;
 
 /// With a master that is up: each takes milliseconds.
 const UP_RUNS: usize = 200;
@@ -30,44 +30,44 @@ const NAIVE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bench/naive.sh")
 
 /// `podzero init`.
 pub(crate) fn figure() -> Result<Figure> {
+    let (up, late) = (crate::rounds(UP_RUNS), crate::rounds(LATE_RUNS));
     let mut set = Set::builder(PODZERO).start()?;
     set.member_mut(STARTS).kill()?;
-    note(&format!("start: {UP_RUNS} starts with the master up"));
-    let [podzero, naive, empty] = master_is_up(&set)?;
-    note(&format!("start: {LATE_RUNS} with its name appearing late"));
-    let (named, naive_named) = name_appears(&set)?;
-    note(&format!("start: {LATE_RUNS} with its sidecar coming late"));
-    let answering = master_answers(&mut set)?;
-    let row = |what, podzero: &Samples, against: Option<&Samples>, most| Row {
-        what,
-        podzero: podzero.text(),
-        against: against.map(Samples::text).unwrap_or_default(),
-        goal: Some(Goal {
-            most,
-            is: podzero.percentile(99),
-        }),
-    };
+    note(&format!("start: {up} starts with the master up"));
+    let [podzero, naive, empty] = master_is_up(&set, up)?;
+    note(&format!("start: {late} with its name appearing late"));
+    let (named, naive_named) = name_appears(&set, late)?;
+    note(&format!("start: {late} with its sidecar coming late"));
+    let answering = master_answers(&mut set, late)?;
     Ok(Figure {
-        title: "init until the configuration is written, ms, against a 1 s shell loop".to_owned(),
+        title: "podzero init, from its start to the written configuration".to_owned(),
         rows: vec![
-            row("the master is up", &podzero, Some(&naive), 20.0),
-            Row {
-                goal: None,
-                ..row("the way into the pod", &empty, Some(&empty), 0.0)
-            },
+            Row::new("the master is up", "ms")
+                .promised("podzero", &podzero, 20.0)
+                .way("a shell loop", &naive)
+                .way("nothing: the way into the pod", &empty),
             // The retry waits up to 1 s while a name does not exist, so as not to flood DNS.
-            row("once it has a name", &named, Some(&naive_named), 1150.0),
-            row("once it says it leads", &answering, None, 150.0),
+            Row::new("once the master's name exists", "ms")
+                .promised("podzero", &named, 1150.0)
+                .way("a shell loop", &naive_named),
+            Row::new("once the master says that it leads", "ms").promised(
+                "podzero", &answering, 150.0,
+            ),
+        ],
+        remarks: vec![
+            "The shell loop (`tests/bench/naive.sh`) looks for the name each second, and for nothing else: whether \
+             anybody answers there, and leads, it does not ask."
+                .to_owned(),
         ],
     })
 }
 
 /// podzero, the shell loop, and a command that does nothing.
-fn master_is_up(set: &Set) -> Result<[Samples; 3]> {
+fn master_is_up(set: &Set, runs: usize) -> Result<[Samples; 3]> {
     let mut all = [(); 3].map(|()| Samples::default());
     let [podzero, naive, empty] = &mut all;
     let member = set.member(STARTS);
-    for _ in 0..UP_RUNS {
+    for _ in 0..runs {
         make_new(member)?;
         let begun = now();
         process::run(&mut member.podzero(&["init"]))?;
@@ -84,10 +84,10 @@ fn master_is_up(set: &Set) -> Result<[Samples; 3]> {
 }
 
 /// Both wait side by side for the name of a master that is up all the time.
-fn name_appears(set: &Set) -> Result<(Samples, Samples)> {
+fn name_appears(set: &Set, runs: usize) -> Result<(Samples, Samples)> {
     let (mut podzero, mut naive) = (Samples::default(), Samples::default());
     let (member, master) = (set.member(STARTS), set.member(0));
-    for run in 0..LATE_RUNS {
+    for run in 0..runs {
         make_new(member)?;
         set.names().withdraw(&master.pod());
         let ended = end_of(begin_init(member)?);
@@ -112,9 +112,9 @@ fn name_appears(set: &Set) -> Result<(Samples, Samples)> {
 }
 
 /// The name is known all the time; the sidecar says late that its server is the master.
-fn master_answers(set: &mut Set) -> Result<Samples> {
+fn master_answers(set: &mut Set, runs: usize) -> Result<Samples> {
     let mut podzero = Samples::default();
-    for run in 0..LATE_RUNS {
+    for run in 0..runs {
         make_new(set.member(STARTS))?;
         set.member_mut(0).kill_sidecar()?;
         let ended = end_of(begin_init(set.member(STARTS))?);

@@ -9,17 +9,20 @@ use harness::Set;
 use rustix::process::Signal;
 
 use super::rounds::{Outcome, SENTINELS_SERVER, SERVER, Way, many};
-use super::{DOWN_AFTER, counted, note_moves};
+use super::writes;
 use crate::cluster::Cluster;
+use crate::report::{Figure, Row, Value};
 use crate::sentinel::{alone, start_plain, start_sentinel};
-use crate::table::{Figure, Goal, Row, note};
+use crate::tell::note;
 
 /// For each way.
 const ROUNDS: usize = 10;
 
 /// podzero's default.
 const LEASE: Duration = Duration::from_secs(6);
-/// What may come on top of it.
+/// Sentinel's limit.
+const DOWN_AFTER: Duration = Duration::from_secs(5);
+/// What may come on top of the lease.
 const MORE: Duration = Duration::from_secs(1);
 
 /// Both are dead at once; the node comes back with both.
@@ -77,67 +80,51 @@ const SENTINEL_PAUSED: Way = Way {
 /// The whole member.
 pub(crate) fn figure() -> Result<Figure> {
     let rounds = crate::rounds(ROUNDS);
-    let down_after = DOWN_AFTER[1];
     let on = |how: &str, set: &mut Set, way: Way| -> Result<Outcome> {
         note(&format!("failover: {rounds} times, a whole member, {how}"));
-        let outcome = many(set, rounds, way)?;
-        note_moves(how, &outcome);
-        Ok(outcome)
+        many(set, rounds, way)
     };
     let mut cluster = Cluster::unwatched(|builder| builder)?;
     cluster.set.start_all()?;
     let killed = on("podzero, killed", &mut cluster.set, KILLED)?;
     let paused = on("podzero, paused", &mut cluster.set, PAUSED)?;
     drop(cluster);
-    let mut set = alone(down_after)?;
+    let mut set = alone(DOWN_AFTER)?;
     let sentinel_killed = on("Sentinel, killed", &mut set, SENTINEL_KILLED)?;
     let sentinel_paused = on("Sentinel, paused", &mut set, SENTINEL_PAUSED)?;
     drop(set);
-    let most = LEASE + MORE;
-    let time = |what, ours: &crate::stats::Samples, theirs: &crate::stats::Samples| Row {
-        what,
-        podzero: ours.text(),
-        against: theirs.text(),
-        goal: Some(Goal {
-            most: most.as_secs_f64() * 1000.0,
-            is: ours.percentile(99),
-        }),
-    };
-    let ratio = |ours: &crate::stats::Samples, theirs: &crate::stats::Samples| {
-        let lease = LEASE.as_secs_f64();
-        Row {
-            what: "  of the lease's 6 s",
-            podzero: ours.text_in(LEASE),
-            against: theirs.text_in(LEASE),
-            goal: Some(Goal {
-                most: (most.as_secs_f64() / lease * 100.0).round() / 100.0,
-                is: ours.percentile(99) / 1000.0 / lease,
-            }),
-        }
-    };
-    Ok(Figure {
-        title: format!(
-            "the master's member stops, {rounds} times, ms, against Sentinel, down-after {} ms",
-            down_after.as_millis()
+    let killed = [("podzero", killed), ("Sentinel, 5000 ms", sentinel_killed)];
+    let paused = [("podzero", paused), ("Sentinel, 5000 ms", sentinel_paused)];
+    let most = (LEASE + MORE).as_secs_f64() * 1000.0;
+    let time =
+        |what, of: fn(&Outcome) -> Value, outcomes| Row::of(what, "ms", outcomes, Some(most), of);
+    let mut rows = vec![
+        time(
+            "killed: longest gap of a writer",
+            |o| (&o.gaps).into(),
+            &killed,
         ),
-        rows: vec![
-            time("killed: writer's gap", &killed.gaps, &sentinel_killed.gaps),
-            ratio(&killed.gaps, &sentinel_killed.gaps),
-            // A paused server keeps its writer waiting until the writer's own limit.
-            time(
-                "paused: another leads",
-                &paused.writable,
-                &sentinel_paused.writable,
-            ),
-            ratio(&paused.writable, &sentinel_paused.writable),
-            counted("killed: writes", &killed, &sentinel_killed, |o| {
-                o.acknowledged
-            }),
-            counted("  of them lost", &killed, &sentinel_killed, |o| o.lost),
-            counted("paused: writes", &paused, &sentinel_paused, |o| {
-                o.acknowledged
-            }),
-            counted("  of them lost", &paused, &sentinel_paused, |o| o.lost),
-        ],
+        // A paused server keeps its writer waiting until the writer's own limit.
+        time(
+            "paused: until another one accepts writes",
+            |o| (&o.writable).into(),
+            &paused,
+        ),
+    ];
+    for (how, outcomes) in [("killed", &killed), ("paused", &paused)] {
+        let named = |row: Row| Row {
+            what: format!("{how}: {}", row.what),
+            ..row
+        };
+        rows.extend(writes(outcomes).map(named));
+    }
+    Ok(Figure {
+        title: "failover, the master's whole member stops, 1 writer every 1 ms".to_owned(),
+        rows,
+        remarks: vec![format!(
+            "The lease lasts {} ms, and Sentinel's down-after-milliseconds is {}.",
+            LEASE.as_millis(),
+            DOWN_AFTER.as_millis()
+        )],
     })
 }

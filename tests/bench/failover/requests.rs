@@ -11,22 +11,11 @@ use harness::{Member, Set, sandbox, wait_until};
 
 use super::with_service;
 use crate::api_proxy::ApiRequest;
-use crate::stats::short;
-use crate::table::{Figure, Goal, Row, note};
+use crate::report::{Figure, Row};
+use crate::tell::note;
 
-/// So many members, and what their row is called.
-type Size = (u32, &'static str);
-
-/// What is measured; of the sizes in one line the first that this machine can bear.
-const SIZES: [&[Size]; 3] = [
-    &[(3, "3 members: writes")],
-    &[(10, "10 members: writes")],
-    &[
-        (50, "50 members: writes"),
-        (30, "30 members: writes"),
-        (20, "20 members: writes"),
-    ],
-];
+/// Members; of the sizes in one line the first that this machine can bear.
+const SIZES: [&[u32]; 3] = [&[3], &[10], &[50, 30, 20]];
 
 /// Many sidecars and servers start on one machine.
 const START: Duration = Duration::from_mins(2);
@@ -53,43 +42,71 @@ struct Rates {
     busy: f64,
 }
 
+/// How many times as much may be asked for with so many times the members.
+type Growth = fn(f64) -> f64;
+
 /// Requests at rest.
 pub(crate) fn figure() -> Result<Figure> {
-    let mut rows = Vec::new();
-    let mut fewest = None;
     let mut too_many = Vec::new();
-    for sizes in SIZES {
-        let ((members, what), rates) = most_of(sizes, &mut too_many)?;
-        let (smallest, least) = *fewest.get_or_insert((members, rates));
-        let times = f64::from(members) / f64::from(smallest);
-        let row = |what, is: f64, most: f64| Row {
-            what,
-            podzero: short(is),
-            against: format!("machine {:.0} % busy", rates.busy * 100.0),
-            goal: Some(Goal {
-                most: (most * NOISE * 100.0).round() / 100.0,
-                is,
-            }),
-        };
-        // Constant in the number of members, and linear.
-        rows.push(row(what, rates.writes, least.writes));
-        rows.push(row("  reads", rates.reads, least.reads * times));
+    let mut all = Vec::new();
+    for sizes in SIZES.iter().take(crate::rounds(SIZES.len())) {
+        all.push(most_of(sizes, &mut too_many)?);
     }
-    let mut title = "requests to the API server at rest, each second; writes are to be constant in the\nnumber of members, and reads linear at most".to_owned();
+    let (smallest, least) = all[0];
+    let row = |what, unit, most: Option<Growth>, of: fn(&Rates) -> f64| {
+        let mut row = Row::new(what, unit);
+        for (members, rates) in &all {
+            let who = format!("podzero, {members} members");
+            let times = f64::from(*members) / f64::from(smallest);
+            row = match most.filter(|_| *members != smallest) {
+                Some(most) => {
+                    let most = most(times) * of(&least) * NOISE;
+                    row.promised(&who, of(rates), (most * 100.0).round() / 100.0)
+                }
+                None => row.way(&who, of(rates)),
+            };
+        }
+        row
+    };
+    let (constant, linear): (Growth, Growth) = (|_| 1.0, |times| times);
+    let mut remarks = vec![format!(
+        "Goals are made of the smallest set's: as many writes, and as many reads for each member, and a \
+             tenth on top. Over {} s.",
+        WINDOW.as_secs()
+    )];
     for members in too_many {
-        title += &format!("\n({members} members were too many for this machine)");
+        remarks.push(format!("{members} members were too many for this machine."));
     }
-    Ok(Figure { title, rows })
+    Ok(Figure {
+        title: "what a set at rest asks for, by its size".to_owned(),
+        rows: vec![
+            row(
+                "writes to the Kubernetes API",
+                "each second",
+                Some(constant),
+                |r| r.writes,
+            ),
+            row(
+                "reads from the Kubernetes API",
+                "each second",
+                Some(linear),
+                |r| r.reads,
+            ),
+            row("the machine's processors at work", "%", None, |r| {
+                r.busy * 100.0
+            }),
+        ],
+        remarks,
+    })
 }
 
 /// The first size with which the set comes to rest. Those with which it does not are put down.
-fn most_of(sizes: &[Size], too_many: &mut Vec<u32>) -> Result<(Size, Rates)> {
+fn most_of(sizes: &[u32], too_many: &mut Vec<u32>) -> Result<(u32, Rates)> {
     let mut last = None;
-    for size in sizes {
-        let members = size.0;
+    for &members in sizes {
         note(&format!("failover: requests of {members} members at rest"));
         match at_rest(members).with_context(|| format!("{members} members")) {
-            Ok(rates) => return Ok((*size, rates)),
+            Ok(rates) => return Ok((members, rates)),
             Err(error) => {
                 let why = format!("{error:#}");
                 let why = why.lines().next().unwrap_or_default();

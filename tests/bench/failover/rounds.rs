@@ -8,8 +8,8 @@ use harness::{Manner, Member, Set, Writers, wait_until};
 
 use super::watch::Watch;
 use crate::handover::{servers, settled};
+use crate::report::Samples;
 use crate::sentinel::{find_all_well, start_plain};
-use crate::stats::Samples;
 
 /// An election of Sentinel's that came to nothing is held again after twenty seconds.
 const LIMIT: Duration = Duration::from_mins(2);
@@ -39,7 +39,7 @@ pub(crate) struct Outcome {
     /// Those of them that were gone later.
     pub(crate) lost: u64,
     /// Rounds after which yet another one led.
-    pub(crate) moved_again: usize,
+    pub(crate) moved_again: u64,
 }
 
 /// Stops the master so many times, with one writer at 1 ms.
@@ -70,7 +70,7 @@ pub(crate) fn many(set: &mut Set, count: usize, way: Way) -> Result<Outcome> {
         drop(watch);
         (way.start)(set, master, new).with_context(|| format!("round {round}"))?;
         master = (way.settle)(set).with_context(|| format!("round {round}"))?;
-        outcome.moved_again += usize::from(master != new);
+        outcome.moved_again += u64::from(master != new);
         outcome.moments.push((stopped_at, writable_at));
         outcome.writable.add(writable_at - stopped_at);
         outcome.gaps.add(gap(&writers)?);
