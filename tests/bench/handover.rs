@@ -1,10 +1,12 @@
 //! What writers notice of a planned change of the master, in each of the [`ways`], one after the other
-//! on sets of three alike.
+//! on sets of three alike. Writers that come through the master's Service are a figure of their own
+//! ([`service`]).
 //!
 //! The gap is the longest time in which one of the writers had no write acknowledged, for each change.
 //! Writers stay on their connection while it works, as clients do, and try the next member at once when
 //! they are refused.
 
+pub(crate) mod service;
 mod ways;
 
 use std::net::IpAddr;
@@ -89,7 +91,11 @@ fn figure(load: &Load) -> Result<Figure> {
     Ok(Figure {
         title: format!("planned change of the master, {}", load.name),
         rows,
-        remarks: Vec::new(),
+        remarks: vec![
+            "`by hand` is CLIENT PAUSE, waiting for the target, and REPLICAOF at all three: what podzero does too, \
+             with none of its checks, by a program that holds its connections already."
+                .to_owned(),
+        ],
     })
 }
 

@@ -53,10 +53,11 @@ const PODZERO: &str = env!("CARGO_BIN_EXE_podzero");
 type Named = (&'static str, fn() -> Result<Figure>);
 
 /// All figures, in the table's order.
-const FIGURES: [Named; 9] = [
+const FIGURES: [Named; 10] = [
     ("start", start::figure),
     ("handover-one", handover::one),
     ("handover-eight", handover::eight),
+    ("handover-service", handover::service::figure),
     ("failover-server", failover::figure),
     ("failover-node", failover::node::figure),
     ("failover-requests", failover::requests::figure),

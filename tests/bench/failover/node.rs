@@ -18,11 +18,9 @@ use crate::tell::note;
 /// For each way.
 const ROUNDS: usize = 10;
 
-/// podzero's default.
+/// podzero's default, and Sentinel's limit here.
 const LEASE: Duration = Duration::from_secs(6);
-/// Sentinel's limit.
-const DOWN_AFTER: Duration = Duration::from_secs(5);
-/// What may come on top of the lease.
+/// What may come on top of it.
 const MORE: Duration = Duration::from_secs(1);
 
 /// Both are dead at once; the node comes back with both.
@@ -89,12 +87,12 @@ pub(crate) fn figure() -> Result<Figure> {
     let killed = on("podzero, killed", &mut cluster.set, KILLED)?;
     let paused = on("podzero, paused", &mut cluster.set, PAUSED)?;
     drop(cluster);
-    let mut set = alone(DOWN_AFTER)?;
+    let mut set = alone(LEASE)?;
     let sentinel_killed = on("Sentinel, killed", &mut set, SENTINEL_KILLED)?;
     let sentinel_paused = on("Sentinel, paused", &mut set, SENTINEL_PAUSED)?;
     drop(set);
-    let killed = [("podzero", killed), ("Sentinel, 5000 ms", sentinel_killed)];
-    let paused = [("podzero", paused), ("Sentinel, 5000 ms", sentinel_paused)];
+    let killed = [("podzero", killed), ("Sentinel, 6000 ms", sentinel_killed)];
+    let paused = [("podzero", paused), ("Sentinel, 6000 ms", sentinel_paused)];
     let most = (LEASE + MORE).as_secs_f64() * 1000.0;
     let time =
         |what, of: fn(&Outcome) -> Value, outcomes| Row::of(what, "ms", outcomes, Some(most), of);
@@ -122,9 +120,8 @@ pub(crate) fn figure() -> Result<Figure> {
         title: "failover, the master's whole member stops, 1 writer every 1 ms".to_owned(),
         rows,
         remarks: vec![format!(
-            "The lease lasts {} ms, and Sentinel's down-after-milliseconds is {}.",
-            LEASE.as_millis(),
-            DOWN_AFTER.as_millis()
+            "The lease lasts {0} ms, and Sentinel's down-after-milliseconds is {0}.",
+            LEASE.as_millis()
         )],
     })
 }

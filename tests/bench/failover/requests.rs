@@ -1,5 +1,5 @@
-//! How much a set asks of the Kubernetes API while nothing happens, by its size: the master alone
-//! writes, and however many members there are, it writes as often.
+//! How much a set asks of the Kubernetes API and of DNS while nothing happens, by its size: the master
+//! alone writes, and however many members there are, it writes as often.
 
 use std::fs;
 use std::net::IpAddr;
@@ -32,11 +32,12 @@ const NOISE: f64 = 1.1;
 /// The harness's own end of each set's network.
 const HARNESS: &str = "02:00:00:00:00:02";
 
-/// Requests per second.
+/// Requests to the API, and queries of members' names, per second of the whole set.
 #[derive(Debug, Clone, Copy)]
 struct Rates {
     reads: f64,
     writes: f64,
+    names: f64,
     /// The share of this machine's processors that worked meanwhile, for whomever. Where they hardly
     /// rest, renewals are late, and everybody looks whether the holder is still there.
     busy: f64,
@@ -70,7 +71,7 @@ pub(crate) fn figure() -> Result<Figure> {
     };
     let (constant, linear): (Growth, Growth) = (|_| 1.0, |times| times);
     let mut remarks = vec![format!(
-        "Goals are made of the smallest set's: as many writes, and as many reads for each member, and a \
+        "Goals are made of the smallest set's: as many writes, and as many reads and queries for each member, and a \
              tenth on top. Over {} s.",
         WINDOW.as_secs()
     )];
@@ -91,6 +92,12 @@ pub(crate) fn figure() -> Result<Figure> {
                 "each second",
                 Some(linear),
                 |r| r.reads,
+            ),
+            row(
+                "DNS queries of members' names",
+                "each second",
+                Some(linear),
+                |r| r.names,
             ),
             row("the machine's processors at work", "%", None, |r| {
                 r.busy * 100.0
@@ -126,8 +133,14 @@ fn at_rest(members: u32) -> Result<Rates> {
     let master = wait_until("everybody is ready", START, || cluster.set.converge())?;
     pause(CALM);
     cluster.proxy()?.take_requests();
-    let (begun, before) = (now(), processors()?);
+    let names = || {
+        let members = cluster.set.members().iter();
+        let each = members.map(|member| cluster.set.names().queries(&member.pod()));
+        each.sum::<u64>()
+    };
+    let (begun, before, names_before) = (now(), processors()?, names());
     pause(WINDOW);
+    let names = names() - names_before;
     let (requests, length) = (cluster.proxy()?.take_requests(), begun.elapsed());
     let after = processors()?;
     let (idle, all) = (after.0 - before.0, after.1 - before.1);
@@ -143,6 +156,7 @@ fn at_rest(members: u32) -> Result<Rates> {
     Ok(Rates {
         reads: each_second(&reads),
         writes: each_second(&writes),
+        names: names as f64 / length.as_secs_f64(),
         busy: 1.0 - idle / all,
     })
 }

@@ -1,8 +1,11 @@
-//! The ways of changing the master on purpose: podzero's, the servers' own command, and
-//! Sentinel's. Each with the set that it is done on.
+//! The ways of changing the master on purpose: podzero's, the servers' own command, Sentinel's, and the
+//! steps that a careful person takes. Each with the set that it is done on.
+
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use harness::Set;
+use harness::wait::{SOON, now, pause};
 
 use crate::PODZERO;
 use crate::sentinel::watched;
@@ -19,7 +22,7 @@ pub(crate) struct By {
 }
 
 /// podzero's comes first.
-pub(crate) const ALL: [By; 3] = [
+pub(crate) const ALL: [By; 4] = [
     By {
         who: "podzero",
         set: || Set::builder(PODZERO).start(),
@@ -35,10 +38,15 @@ pub(crate) const ALL: [By; 3] = [
         set: with_sentinels,
         change: sentinel,
     },
+    By {
+        who: "by hand",
+        set: without_sidecars,
+        change: hand,
+    },
 ];
 
 /// `podzero failover --to POD`, as a person would say it.
-fn podzero(set: &Set, master: usize) -> Result<Option<usize>> {
+pub(crate) fn podzero(set: &Set, master: usize) -> Result<Option<usize>> {
     let to = (master + 1) % 3;
     let pod = set.member(to).pod();
     set.wait_for("the set takes it", || {
@@ -68,6 +76,27 @@ fn command(set: &Set, master: usize) -> Result<Option<usize>> {
     })?;
     let mut third = set.member(third).connect()?;
     third.tell(&format!("REPLICAOF {target} 6379"))?;
+    Ok(Some(to))
+}
+
+/// What podzero does too, without any of its checks, and with nobody to die in the middle: writes stop,
+/// the target has all of them, it leads, and the others follow it.
+fn hand(set: &Set, master: usize) -> Result<Option<usize>> {
+    let (to, third) = ((master + 1) % 3, (master + 2) % 3);
+    let open = |ordinal: usize| set.member(ordinal).connect();
+    let (mut old, mut new, mut third) = (open(master)?, open(to)?, open(third)?);
+    old.tell("CLIENT PAUSE 10000 WRITE")?;
+    let wanted = old.info()?.number("master_repl_offset");
+    let begun = now();
+    while new.info()?.number("slave_repl_offset") < wanted {
+        ensure!(begun.elapsed() < SOON, "the target never had every write");
+        pause(Duration::from_micros(200));
+    }
+    new.tell("REPLICAOF NO ONE")?;
+    let follow = format!("REPLICAOF {} 6379", set.member(to).address());
+    old.tell(&follow)?;
+    old.tell("CLIENT UNPAUSE")?;
+    third.tell(&follow)?;
     Ok(Some(to))
 }
 
