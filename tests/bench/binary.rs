@@ -1,4 +1,4 @@
-//! The binary's size, as it is shipped: stripped, of the release profile.
+//! The binary's size, as it is shipped: stripped, of the release profile, and static.
 
 use std::fs;
 use std::path::Path;
@@ -24,6 +24,10 @@ pub(crate) fn figure() -> Result<Figure> {
                 .promised("podzero", size(Path::new(PODZERO))?, 8.0)
                 .way("redis-server", size(&harness::set::server_binary()?)?),
         ],
-        remarks: vec!["The server's binary is redis-sentinel's too.".to_owned()],
+        remarks: vec![
+            "podzero's is the image's one file and needs no library; the server's, which is \
+             redis-sentinel's too, needs the system's."
+                .to_owned(),
+        ],
     })
 }

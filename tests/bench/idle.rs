@@ -62,6 +62,8 @@ pub(crate) fn figure() -> Result<Figure> {
             row("processor", "% of a core", Some(0.2), |c| &c.processor),
         ],
         remarks: vec![
+            "podzero is the image's static binary: one that uses the system's libraries is larger in memory by their pages."
+                .to_owned(),
             "A run is one of the three processes: the goal is for the dearest. Charts ask for 128 MiB for a sidecar."
                 .to_owned(),
         ],

@@ -36,6 +36,7 @@ mod sentinel;
 mod start;
 mod tell;
 
+use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
@@ -163,15 +164,23 @@ fn asked_rounds() -> Option<usize> {
     asked.and_then(|n| n.parse().ok()).filter(|n| *n > 0)
 }
 
+/// As for the image: see `docker/Dockerfile` and `tests/chart/image`, whose folder it shares.
+const FLAGS: &str = "-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs";
+
 /// Puts the binary that is shipped in the place of the one that cargo made for the benchmark: that one
-/// has the features that the tests' dependencies ask of podzero's, and is larger by them.
+/// has the features that the tests' dependencies ask of podzero's, and needs the system's libraries.
 fn build() -> Result<()> {
-    note("building the release");
+    note("building what is shipped");
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
-        .args(["build", "--quiet", "--release", "--bin", "podzero"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"));
+        .args(["build", "--quiet", "--release", "--locked"])
+        .args(["--package", "podzero", "--bin", "podzero"])
+        .args(["--target", &target, "--target-dir", "target/image"])
+        .env("RUSTFLAGS", FLAGS)
+        .current_dir(project);
     // What cargo tells the benchmark of its package makes the build script of `ring` run again, and
     // most of podzero is compiled anew each time.
     for (name, _) in std::env::vars_os() {
@@ -185,5 +194,12 @@ fn build() -> Result<()> {
     }
     let built = command.status().context("running cargo build")?;
     ensure!(built.success(), "cargo build --release failed");
+    let shipped = project
+        .join("target/image")
+        .join(target)
+        .join("release/podzero");
+    // Not written over: cargo has another link to it.
+    fs::remove_file(PODZERO).context("removing the benchmark's own podzero")?;
+    fs::copy(shipped, PODZERO).context("copying podzero")?;
     Ok(())
 }
