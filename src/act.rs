@@ -12,7 +12,7 @@ use crate::decide::{Action, Local, Snapshot};
 use crate::observe::local::LocalServer;
 use crate::observe::redis::ServerError;
 use crate::report::Intent;
-use crate::state_file::{Memory, StateFile, StateFileError};
+use crate::state_file::{Followed, Memory, StateFile, StateFileError};
 use crate::topology::{Epoch, Ordinal};
 
 /// Why an action was not done, or is not known to be done.
@@ -236,10 +236,16 @@ async fn follow(
     server: &mut LocalServer,
 ) -> Result<(), ActError> {
     let known = match &snapshot.local {
-        Local::Up(server) => server.id == memory.id,
+        Local::Up(server) => memory.knows(server),
         Local::Loading { .. } | Local::Unreachable { .. } => false,
     };
-    memory.follows(master, epoch, snapshot_id(snapshot, master), known);
+    let followed = Followed {
+        master,
+        epoch,
+        id: snapshot_id(snapshot, master),
+        only_source: known,
+    };
+    memory.follows(followed, Some(format!("{host}:{port}")));
     file.save(memory)?;
     let connection = server.connection().ok_or(ActError::ConnectionChanged)?;
     if let Err(error) = connection.follow(host, port).await {

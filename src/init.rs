@@ -25,7 +25,7 @@ use crate::conf::write;
 use crate::config::{AddressForm, InitArgs};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::secret;
-use crate::state_file;
+use crate::state_file::{self, Followed};
 use crate::topology::Ordinal;
 use plain::{Start, Terms};
 use setting::Setting;
@@ -120,9 +120,14 @@ async fn beside_sidecar(args: &InitArgs, setting: &Setting) -> Result<Follow, Fa
     let Some(master) = found else {
         return Ok(Follow::Fence);
     };
-    let (epoch, id) = (master.epoch, master.id);
-    state_file::mark_followed(&set.data_dir, identity, master.ordinal, epoch, id)
-        .or_exit(Exit::Environment)?;
+    let followed = Followed {
+        master: master.ordinal,
+        epoch: master.epoch,
+        id: master.id,
+        // What lies on the disk is not known before the server has loaded it.
+        only_source: false,
+    };
+    state_file::mark_followed(&set.data_dir, identity, followed).or_exit(Exit::Environment)?;
     info!(
         master = setting.here.pod(master.ordinal),
         address = %master.address,

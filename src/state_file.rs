@@ -14,7 +14,7 @@ use std::sync::Arc;
 use self::disk::{Disk, read};
 pub use self::memory::{Alias, Followed, Held, LINEAGE_KEPT, Memory, Raised};
 use crate::report::{Intent, SCHEMA};
-use crate::topology::{Epoch, Identity, Ordinal, ReplicationId};
+use crate::topology::Identity;
 
 /// The file's name in the data directory.
 pub const FILE_NAME: &str = "podzero-state.json";
@@ -162,16 +162,13 @@ pub fn remembered(data_dir: &Path, identity: &Identity) -> Memory {
 pub fn mark_followed(
     data_dir: &Path,
     identity: &Identity,
-    master: Ordinal,
-    epoch: Epoch,
-    id: Option<ReplicationId>,
+    followed: Followed,
 ) -> Result<(), StateFileError> {
     let (mut file, mut memory, found) = StateFile::open(data_dir, identity);
     if found != Found::Ours {
         return Ok(());
     }
-    // What lies on the disk is not known before the server has loaded it.
-    memory.follows(master, epoch, id, false);
+    memory.follows(followed, None);
     memory.unfinished = true;
     file.save(&memory)
 }
@@ -179,6 +176,7 @@ pub fn mark_followed(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topology::{Epoch, Ordinal};
 
     fn identity() -> Identity {
         Identity {
@@ -258,8 +256,14 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let (mut file, memory, _) = StateFile::open(dir.path(), &identity());
         let epoch = Epoch::after(None, Ordinal::ZERO);
+        let followed = |ordinal, only_source| Followed {
+            master: Ordinal(ordinal),
+            epoch,
+            id: None,
+            only_source,
+        };
         let mark = |ordinal| {
-            mark_followed(dir.path(), &identity(), Ordinal(ordinal), epoch, None).expect("saved");
+            mark_followed(dir.path(), &identity(), followed(ordinal, false)).expect("saved");
             let memory = remembered(dir.path(), &identity());
             assert!(memory.unfinished);
             memory.followed.expect("marked").only_source
@@ -268,7 +272,7 @@ mod tests {
         assert!(!mark(0));
         // The sidecar had looked before it followed the same one.
         let mut memory = memory;
-        memory.follows(Ordinal(0), epoch, None, true);
+        memory.follows(followed(0, true), None);
         file.save(&memory).expect("saved");
         assert!(mark(0));
         assert!(!mark(2));

@@ -136,6 +136,9 @@ impl Member {
             self.memory.holder = Some(Ordinal(master));
         }
         let (host, port) = target(Ordinal(master));
+        if self.memory.pointed_at.is_none() {
+            self.memory.pointed_at = Some(format!("{host}:{port}"));
+        }
         self.server(|s| s.role = ServerRole::Replica { host, port, link })
     }
 

@@ -113,7 +113,9 @@ fn led_until_now(me: Ordinal, memory: &mut Memory, server: &ServerInfo) {
     let Some(held) = memory.held.clone() else {
         return;
     };
-    if is_promoted_again(&held, server) {
+    // A master gives its history another name when its first replica comes, and not again.
+    let copied = held.id.is_some() && held.id != server.id && memory.backlog;
+    if copied || is_promoted_again(&held, server) {
         return;
     }
     if held.id != server.id {

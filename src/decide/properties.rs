@@ -210,12 +210,14 @@ proptest! {
         let unseen = !same_run && server.keys > 0 && (server.aof || goes_on);
         let taken = before.intent.as_ref().filter(|i| i.armed.as_ref().is_none_or(|a| a.even.is_some())).map(|i| i.epoch);
         let held = before.held.as_ref().map(|h| h.epoch);
+        let linked = matches!(&server.role, ServerRole::Replica { link: LinkState::Up, .. });
         let from_data = after.epoch.is_none()
             || unseen && (after.epoch == taken || after.epoch == held)
             || promoted.is_some_and(|i| after.epoch == Some(i.epoch))
             || after.epoch == recorded
             || after.epoch == followed
-            || server.id2 == before.id && before.followed.as_ref().is_some_and(|f| after.epoch == Some(f.epoch))
+            || (linked || server.id2 == before.id)
+                && before.followed.as_ref().is_some_and(|f| f.only_source && after.epoch == Some(f.epoch))
             || masters.contains(&after.epoch.expect("some"))
             || after.held.as_ref().map(|h| h.epoch) == after.epoch;
         let kept = after.epoch == before.epoch && (same_run || vouched);

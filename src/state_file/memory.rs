@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::observe::info::ServerInfo;
 use crate::report::{Ancestor, Even, Grant, Intent, Role};
 use crate::topology::{Epoch, Ordinal, ReplicationId};
 
@@ -97,8 +98,10 @@ pub struct Memory {
     pub alias: Option<Alias>,
     /// The data is between two histories.
     pub unfinished: bool,
-    /// Whom the server was told to follow last.
+    /// Whom the server was told to follow last, until its data is that one's.
     pub followed: Option<Followed>,
+    /// Where it was pointed at for that: host and port.
+    pub pointed_at: Option<String>,
     /// The master role, while this member has it.
     pub held: Option<Held>,
     /// The grant that this member publishes.
@@ -135,6 +138,7 @@ impl Memory {
         self.epoch_seen = self.epoch_seen.max(Some(epoch));
         self.holder = Some(me);
         self.followed = None;
+        self.pointed_at = None;
     }
 
     /// The role is held from now on, taken over with everything that the master before had.
@@ -161,24 +165,24 @@ impl Memory {
         self.closed = self.closed.max(Some(epoch));
     }
 
-    /// The server is told to follow a master that has this replication ID. `known`: what it has loaded is
-    /// what is remembered, so that nothing has come from anybody since.
-    pub fn follows(
-        &mut self,
-        master: Ordinal,
-        epoch: Epoch,
-        id: Option<ReplicationId>,
-        known: bool,
-    ) {
+    /// What the server has loaded is what is remembered.
+    pub fn knows(&self, server: &ServerInfo) -> bool {
+        let alias = self.alias.as_ref().map(|alias| &alias.id);
+        self.id == server.id || alias == Some(&server.id)
+    }
+
+    /// The server is told to follow a master. `followed.only_source`: what it has loaded is what is
+    /// remembered, so that nothing has come from anybody since.
+    pub fn follows(&mut self, followed: Followed, at: Option<String>) {
         let again = self.followed.as_ref().is_some_and(|before| {
-            before.only_source && (before.master, before.epoch) == (master, epoch)
+            let same = (before.master, before.epoch) == (followed.master, followed.epoch);
+            same && before.only_source
         });
-        self.unfinished = self.unfinished || self.id != id || self.alias.is_some();
+        self.unfinished = self.unfinished || self.id != followed.id || self.alias.is_some();
+        self.pointed_at = at;
         self.followed = Some(Followed {
-            master,
-            epoch,
-            id,
-            only_source: known || again,
+            only_source: followed.only_source || again,
+            ..followed
         });
     }
 }

@@ -6,7 +6,7 @@ use podzero::decide::lease::{Claim, Known};
 use podzero::decide::{Action, GRANT_VALID, Local, PeerState};
 use podzero::observe::info::ServerRole;
 use podzero::report::{Even, Intent};
-use podzero::state_file::Raised;
+use podzero::state_file::{Followed, Raised};
 use podzero::topology::{Epoch, ServerAt};
 
 use super::api::{Ask, Request};
@@ -154,7 +154,13 @@ impl World {
                 memory.holds(look.snapshot.me, *epoch, run_id);
                 self.takes_role(me, *epoch);
             }
-            Action::Follow { master, epoch, .. } => {
+            Action::Follow {
+                master,
+                epoch,
+                host,
+                port,
+                ..
+            } => {
                 let peer = look.snapshot.peers.get(master).map(|p| &p.state);
                 let id = match peer {
                     Some(PeerState::Answered(report)) => report.replication.id.clone(),
@@ -163,10 +169,16 @@ impl World {
                 };
                 let memory = &mut self.members[me].memory;
                 let known = match &look.snapshot.local {
-                    Local::Up(server) => server.id == memory.id,
+                    Local::Up(server) => memory.knows(server),
                     Local::Loading { .. } | Local::Unreachable { .. } => false,
                 };
-                memory.follows(*master, *epoch, id, known);
+                let followed = Followed {
+                    master: *master,
+                    epoch: *epoch,
+                    id,
+                    only_source: known,
+                };
+                memory.follows(followed, Some(format!("{host}:{port}")));
                 if connected {
                     self.servers[me].follow(master.0 as usize);
                 }

@@ -3,7 +3,7 @@
 use super::{begin_history, cap, remember_position, unless_changed};
 use crate::decide::{PeerState, Snapshot};
 use crate::observe::info::ServerInfo;
-use crate::report::{Ancestor, LinkState, Report};
+use crate::report::{Ancestor, LinkState, Report, Role};
 use crate::state_file::Memory;
 use crate::topology::{Epoch, Ordinal};
 
@@ -16,10 +16,26 @@ pub(super) fn as_replica(
     port: u16,
     link: LinkState,
 ) {
-    let source = source(snapshot, host, port, memory);
+    let here = format!("{host}:{port}");
+    if let Some(followed) = &mut memory.followed
+        && memory.pointed_at.as_ref().is_some_and(|at| *at != here)
+    {
+        // Somebody else pointed it there, and what has come since is not known.
+        followed.only_source = false;
+    }
+    let source = source(snapshot, &here, memory);
     if let Some(source) = &source {
-        goes_on(memory, server, source);
-        copied(memory, server, source);
+        let up = link == LinkState::Up;
+        let told = memory.followed.is_some();
+        if (told || up) && goes_on(memory, server)
+            || is_a_copy(snapshot, memory, server, source, up)
+        {
+            if !goes_on(memory, server) {
+                memory.lineage.clear();
+            }
+            begin_history(memory, server, source.1);
+            is_whole(memory, server, Some(source.1), source.0);
+        }
     }
     let changed = !unless_changed(memory, server);
     match link {
@@ -28,6 +44,7 @@ pub(super) fn as_replica(
             let master = followed_master(snapshot, server, host, port);
             if let Some(master) = master.filter(|_| may_finish) {
                 finish(memory, server, master);
+                memory.pointed_at = Some(format!("{host}:{port}"));
             } else if let Some(source) = source.filter(|_| may_finish && !changed) {
                 finish_without_report(memory, server, &source);
             }
@@ -40,9 +57,9 @@ pub(super) fn as_replica(
 /// A master, and the epoch that it leads in.
 type Source = (Ordinal, Epoch);
 
-/// The one master that this member was told to follow, or was whole with, if the server is pointed at it:
-/// what comes over that link is of its epoch, or of a newer one, also when it follows another itself.
-fn source(snapshot: &Snapshot, host: &str, port: u16, memory: &Memory) -> Option<Source> {
+/// The one master that this member was told to follow, or was whole with, if the server is pointed where this
+/// sidecar pointed it for that: what comes over that link is of its epoch, or of a newer one.
+fn source(snapshot: &Snapshot, here: &str, memory: &Memory) -> Option<Source> {
     let (master, epoch) = match &memory.followed {
         Some(followed) => {
             let only = Some(followed).filter(|f| f.only_source)?;
@@ -50,30 +67,42 @@ fn source(snapshot: &Snapshot, host: &str, port: u16, memory: &Memory) -> Option
         }
         None => (memory.master?, memory.epoch?),
     };
-    let (to, at) = snapshot.peers.get(&master)?.target.as_ref()?;
-    (to == host && *at == port).then_some((master, epoch))
+    // An address can be another's by now.
+    let peer = snapshot.peers.get(&master);
+    let now = peer.and_then(|p| p.target.as_ref());
+    let is_its = now.is_none_or(|(host, port)| format!("{host}:{port}") == here);
+    let was_pointed = memory.pointed_at.as_deref() == Some(here);
+    (is_its && was_pointed && master != snapshot.me).then_some((master, epoch))
 }
 
-/// The master goes on with this member's own data under another name: the server remembers under which one it
-/// had that, which it does not after a full copy.
-fn goes_on(memory: &mut Memory, server: &ServerInfo, source: &Source) {
+/// Whether the master goes on with this member's own data under another name: the server remembers under which
+/// one it had that, which it does not after a full copy.
+fn goes_on(memory: &Memory, server: &ServerInfo) -> bool {
     let known = memory.id.is_some() && memory.alias.is_none() && memory.epoch.is_some();
-    if known && memory.id == server.id2 && memory.id != server.id {
-        begin_history(memory, server, source.1);
-        is_whole(memory, server, Some(source.1), source.0);
-    }
+    known && memory.id == server.id2 && memory.id != server.id
 }
 
-/// A replica has another ID when a full copy is loaded, and not before: that one is whole, when it is also
-/// what a restart would load.
-fn copied(memory: &mut Memory, server: &ServerInfo, source: &Source) {
+/// Whether a full copy from there is loaded, and is what a restart would load: a replica's ID changes with that,
+/// and not before. Whoever was whole with that one before may have got another's data through it.
+fn is_a_copy(
+    snapshot: &Snapshot,
+    memory: &Memory,
+    server: &ServerInfo,
+    (master, epoch): &Source,
+    up: bool,
+) -> bool {
     let restarted = memory.alias.as_ref().is_some_and(|a| a.id == server.id);
     let is_new = server.id.is_some() && server.id != memory.id && !restarted;
-    if is_new && !server.aof_rewriting {
-        memory.lineage.clear();
-        begin_history(memory, server, source.1);
-        is_whole(memory, server, Some(source.1), source.0);
-    }
+    let told = memory.followed.is_some();
+    let vouched = match snapshot.peers.get(master).map(|p| &p.state) {
+        Some(PeerState::Answered(report)) if told => report.role != Role::Replica,
+        Some(PeerState::Answered(report)) => {
+            report.replication.id == server.id && !report.unfinished && report.epoch >= Some(*epoch)
+        }
+        Some(PeerState::ServerOnly(there)) => told || there.id == server.id,
+        Some(PeerState::Missing | PeerState::Silent(_)) | None => true,
+    };
+    is_new && !server.aof_rewriting && (told || up) && vouched
 }
 
 /// The link is up to where it was made to, with the history that is known.

@@ -105,7 +105,8 @@ fn is_the_copy_from(followed: &Followed, memory: &mut Memory, server: &ServerInf
 /// it, where both servers of a handover had the same.
 fn unseen_promotion(memory: &Memory, server: &ServerInfo) -> Option<(Epoch, Option<Even>)> {
     let can_be_seen = server.aof || goes_on(memory, server);
-    if server.keys == 0 || !can_be_seen {
+    // One that follows somebody already may have that one's data.
+    if server.keys == 0 || !can_be_seen || server.role != ServerRole::Fenced {
         return None;
     }
     if let Some(intent) = memory.intent.as_ref().filter(|i| i.run_id != server.run_id) {
@@ -118,5 +119,5 @@ fn unseen_promotion(memory: &Memory, server: &ServerInfo) -> Option<(Epoch, Opti
     let held = memory.held.as_ref()?;
     let is_new = held.id.is_none() && Some(held.epoch) > memory.epoch;
     // A master that begins to feed replicas gives its history another name, too.
-    (is_new || !server.aof).then_some((held.epoch, None))
+    (is_new || !server.aof && !memory.backlog).then_some((held.epoch, None))
 }
