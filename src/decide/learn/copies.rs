@@ -2,7 +2,7 @@
 
 use super::{begin_history, cap, remember_position, unless_changed};
 use crate::decide::{PeerState, Snapshot};
-use crate::observe::info::ServerInfo;
+use crate::observe::info::{ServerInfo, ServerRole};
 use crate::report::{Ancestor, LinkState, Report, Role};
 use crate::state_file::Memory;
 use crate::topology::{Epoch, Ordinal};
@@ -23,14 +23,13 @@ pub(super) fn as_replica(
         // Somebody else pointed it there, and what has come since is not known.
         followed.only_source = false;
     }
-    let source = source(snapshot, &here, memory);
+    let up = link == LinkState::Up;
+    let shown = shown_source(snapshot, &here, memory, server).filter(|_| up);
+    let source = shown.or_else(|| source(snapshot, &here, memory));
     if let Some(source) = &source {
-        let up = link == LinkState::Up;
-        let told = memory.followed.is_some();
-        if (told || up) && goes_on(memory, server)
-            || is_a_copy(snapshot, memory, server, source, up)
-        {
-            if !goes_on(memory, server) {
+        let goes_on = goes_on(memory, server);
+        if goes_on || is_a_copy(snapshot, memory, server, source, up) {
+            if !goes_on {
                 memory.lineage.clear();
             }
             begin_history(memory, server, source.1);
@@ -73,6 +72,23 @@ fn source(snapshot: &Snapshot, here: &str, memory: &Memory) -> Option<Source> {
     let is_its = now.is_none_or(|(host, port)| format!("{host}:{port}") == here);
     let was_pointed = memory.pointed_at.as_deref() == Some(here);
     (is_its && was_pointed && master != snapshot.me).then_some((master, epoch))
+}
+
+/// Whom this member was told to follow, where that one's sidecar does not answer, and its server is the master of
+/// the same history.
+fn shown_source(
+    snapshot: &Snapshot,
+    here: &str,
+    memory: &Memory,
+    server: &ServerInfo,
+) -> Option<Source> {
+    let followed = memory.followed.as_ref()?;
+    let PeerState::ServerOnly(there) = &snapshot.peers.get(&followed.master)?.state else {
+        return None;
+    };
+    let same = there.role == ServerRole::Master && there.id.is_some() && there.id == server.id;
+    let was_pointed = memory.pointed_at.as_deref() == Some(here);
+    (same && was_pointed).then_some((followed.master, followed.epoch))
 }
 
 /// Whether the master goes on with this member's own data under another name: the server remembers under which

@@ -261,9 +261,7 @@ fn a_copy_of_a_later_master_is_not_taken_for_an_own_promotion() {
 #[test]
 fn what_went_on_under_another_name_is_whole() {
     let goes_on = |member: Member, end| {
-        let told = member.memory.followed.is_some();
-        let link = if told { LinkState::Down } else { LinkState::Up };
-        member.replica_of(0, link).server(|s| {
+        member.replica_of(0, LinkState::Down).server(|s| {
             s.id = Some(id('b'));
             s.id2 = Some(id('a'));
             s.id2_end = Some(end);
@@ -342,7 +340,20 @@ fn a_copy_is_whole_when_it_came_from_the_one_that_was_followed() {
     let mut astray = copied(me.clone(), LinkState::Up).replica_of(3, LinkState::Up);
     astray.memory = learn(&with(sees(&astray, &[]), 0, silent()), &astray.memory);
     let back = astray.memory(|m| follow(m, 0, 2, None, false));
-    assert_eq!(state(&back.replica_of(0, LinkState::Down)), not);
+    assert_eq!(state(&back.clone().replica_of(0, LinkState::Down)), not);
+    let back_up = back.replica_of(0, LinkState::Up);
+    // Unless the server there shows that it is the master of the same.
+    let shows = |master: &Member| {
+        let memory = learn(
+            &with(sees(&back_up, &[]), 0, server_only(master)),
+            &back_up.memory,
+        );
+        (memory.epoch, memory.unfinished)
+    };
+    let master = Member::with_data(0, 2, 'b', 60).master();
+    assert_eq!(shows(&master), whole);
+    assert_eq!(shows(&master.clone().server(|s| s.id = Some(id('c')))), not);
+    assert_eq!(shows(&master.server(|s| s.role = ServerRole::Fenced)), not);
     // Nor is a master of before its own source.
     let led = copied(before.clone(), LinkState::Up).memory(|m| m.master = Some(Ordinal(1)));
     assert_eq!(state(&led), not);
