@@ -152,7 +152,11 @@ pub(in crate::decide) fn would_lose<'a>(view: &View<'a>) -> Option<(&'a Report, 
     others.find_map(|other| {
         let (a, b) = (&own.replication, &other.replication);
         // Of two lower bounds, the larger proves nothing.
-        let more = b.id.is_some() && a.id == b.id && b.offset > a.offset && (a.exact || b.exact);
+        let longer = b.id.is_some() && a.id == b.id && b.offset > a.offset;
+        // It went on from there, under a name that this one's data has not.
+        let went_on =
+            relation(own, other) == Relation::IsContained && epoch_among(other, &all) >= ours;
+        let more = (longer || went_on) && (a.exact || b.exact);
         if own.empty {
             Some((*other, "data, and this member has none"))
         } else if more {

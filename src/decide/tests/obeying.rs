@@ -1,6 +1,7 @@
 //! A grant to this member: obeyed, or refused.
 
 use super::*;
+use crate::report::Ancestor;
 
 pub(super) fn rows(table: &mut Table) {
     let granted = granting(grant(2, 1, true));
@@ -25,6 +26,32 @@ pub(super) fn rows(table: &mut Table) {
         sees(&me, &[&granted, &seen(data(2, 9), 2)]),
         "close",
         "grant_refused",
+    );
+    let went_on = |end| {
+        seen(Member::with_data(2, 1, 'b', 9), 2).memory(|m| {
+            m.lineage.insert(
+                0,
+                Ancestor {
+                    id: id('a'),
+                    epoch: epoch(1),
+                    end: Some(end),
+                },
+            );
+        })
+    };
+    table.row(
+        "somebody went on from there under another name (I3)",
+        &me,
+        sees(&me, &[&granted, &went_on(5)]),
+        "close",
+        "grant_refused",
+    );
+    table.row(
+        "somebody went on from before that: neither has all, and the grant decides",
+        &me,
+        sees(&me, &[&granted, &went_on(4)]),
+        "unfence",
+        "granted",
     );
     let back = seen(Member::with_data(2, 2, 'b', 3), 2);
     table.row(
