@@ -278,10 +278,15 @@ proptest! {
         world.me.memory = memory;
         world.me.local = world.snapshot.local.clone();
         for (ordinal, peer) in &mut world.snapshot.peers {
-            if let PeerState::Answered(report) = &mut peer.state {
-                report.replication.id = Some(super::fixture::id(letters[ordinal.0 as usize]));
-                report.replication.id2 = None;
-                report.replication.lineage.clear();
+            let own = Some(super::fixture::id(letters[ordinal.0 as usize]));
+            match &mut peer.state {
+                PeerState::Answered(report) => {
+                    report.replication.id = own;
+                    report.replication.id2 = None;
+                    report.replication.lineage.clear();
+                }
+                PeerState::ServerOnly(server) => (server.id, server.id2) = (own, None),
+                PeerState::Missing | PeerState::Silent(_) => {}
             }
         }
         let mut other = world.clone();

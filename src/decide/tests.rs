@@ -145,6 +145,7 @@ fn table() -> Vec<Row> {
     adoption::rows(&mut table);
     following::rows(&mut table);
     obeying::rows(&mut table);
+    obeying::went_on_rows(&mut table);
     first_boot::rows(&mut table);
     choosing::rows(&mut table);
     granting::rows(&mut table);

@@ -27,32 +27,6 @@ pub(super) fn rows(table: &mut Table) {
         "close",
         "grant_refused",
     );
-    let went_on = |end| {
-        seen(Member::with_data(2, 1, 'b', 9), 2).memory(|m| {
-            m.lineage.insert(
-                0,
-                Ancestor {
-                    id: id('a'),
-                    epoch: epoch(1),
-                    end: Some(end),
-                },
-            );
-        })
-    };
-    table.row(
-        "somebody went on from there under another name (I3)",
-        &me,
-        sees(&me, &[&granted, &went_on(5)]),
-        "close",
-        "grant_refused",
-    );
-    table.row(
-        "somebody went on from before that: neither has all, and the grant decides",
-        &me,
-        sees(&me, &[&granted, &went_on(4)]),
-        "unfence",
-        "granted",
-    );
     let back = seen(Member::with_data(2, 2, 'b', 3), 2);
     table.row(
         "newer data came back after the grant (I3)",
@@ -124,5 +98,37 @@ pub(super) fn rows(table: &mut Table) {
         sees(&me_closed, &[&granted]),
         "wait",
         "no_master",
+    );
+}
+
+/// Others that have more of the same history under another name.
+pub(super) fn went_on_rows(table: &mut Table) {
+    let granted = granting(grant(2, 1, true));
+    let me = seen(data(1, 5), 2);
+    let went_on = |end| {
+        seen(Member::with_data(2, 1, 'b', 9), 2).memory(|m| {
+            m.lineage.insert(
+                0,
+                Ancestor {
+                    id: id('a'),
+                    epoch: epoch(1),
+                    end: Some(end),
+                },
+            );
+        })
+    };
+    table.row(
+        "somebody went on from there under another name (I3)",
+        &me,
+        sees(&me, &[&granted, &went_on(5)]),
+        "close",
+        "grant_refused",
+    );
+    table.row(
+        "somebody went on from before that: neither has all, and the grant decides",
+        &me,
+        sees(&me, &[&granted, &went_on(4)]),
+        "unfence",
+        "granted",
     );
 }
