@@ -129,6 +129,9 @@ pub struct Ancestor {
     /// or where nobody saw the change.
     #[serde(default)]
     pub end: Option<u64>,
+    /// The epoch is only a lower bound: where this was followed from tells no more, and nobody has said it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_least: bool,
 }
 
 /// `authority` of `/status`.

@@ -105,6 +105,7 @@ impl Member {
             id: id(letter),
             epoch,
             end: None,
+            at_least: false,
         }];
         member.server(|s| {
             s.id = Some(id(letter));

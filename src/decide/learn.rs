@@ -188,6 +188,7 @@ fn begin_history(memory: &mut Memory, server: &ServerInfo, epoch: Epoch) {
             id,
             epoch,
             end: None,
+            at_least: false,
         });
     }
     cap(&mut memory.lineage);

@@ -119,7 +119,8 @@ fn text(of: &Value) -> Option<String> {
 /// holds the grant of its epoch.
 fn hear(status: &Value, told: &mut Told) {
     let lineage = status.pointer("/replication/lineage");
-    for ancestor in lineage.and_then(Value::as_array).into_iter().flatten() {
+    let all = lineage.and_then(Value::as_array).into_iter().flatten();
+    for ancestor in all.filter(|ancestor| ancestor["at_least"] != true) {
         if let (Some(id), Some(epoch)) = (text(&ancestor["id"]), epoch(&ancestor["epoch"])) {
             told.epochs.entry(id).or_default().insert(epoch);
         }

@@ -32,7 +32,7 @@ pub(super) fn as_replica(
             if !goes_on {
                 memory.lineage.clear();
             }
-            begin_history(memory, server, source.1);
+            begin_at_least(memory, server, source.1);
             is_whole(memory, server, Some(source.1), source.0);
         }
     }
@@ -124,7 +124,7 @@ fn is_a_copy(
 /// The link is up to where it was made to, with the history that is known.
 fn finish_without_report(memory: &mut Memory, server: &ServerInfo, source: &Source) {
     if memory.alias.is_none() {
-        begin_history(memory, server, source.1);
+        begin_at_least(memory, server, source.1);
         is_whole(memory, server, Some(source.1), source.0);
     }
 }
@@ -165,6 +165,7 @@ fn finish(memory: &mut Memory, server: &ServerInfo, master: &Report) {
             id,
             epoch,
             end: None,
+            at_least: false,
         });
     }
     cap(&mut memory.lineage);
@@ -178,4 +179,16 @@ fn is_whole(memory: &mut Memory, server: &ServerInfo, epoch: Option<Epoch>, mast
     memory.alias = None;
     memory.followed = None;
     remember_position(memory, server);
+}
+
+/// The epoch of this history is not told by whoever leads in it.
+fn begin_at_least(memory: &mut Memory, server: &ServerInfo, epoch: Epoch) {
+    let told = memory.lineage.iter().any(|a| {
+        let same = Some(&a.id) == server.id.as_ref() && a.epoch == epoch;
+        same && !a.at_least
+    });
+    begin_history(memory, server, epoch);
+    if let Some(last) = memory.lineage.last_mut() {
+        last.at_least = !told;
+    }
 }

@@ -94,6 +94,7 @@ fn is_the_copy_from(followed: &Followed, memory: &mut Memory, server: &ServerInf
         id,
         epoch: followed.epoch,
         end: None,
+        at_least: followed.id != server.id,
     }));
     memory.master = Some(followed.master);
     remember_position(memory, server);

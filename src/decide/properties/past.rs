@@ -235,6 +235,7 @@ fn descended(member: Member, counter: u64, end: Option<u64>) -> Member {
                     id: id(before),
                     epoch: epoch(counter - 1),
                     end,
+                    at_least: false,
                 },
             );
         })

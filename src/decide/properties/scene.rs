@@ -161,6 +161,7 @@ fn led_data(ordinal: usize, newest: Option<Epoch>) -> Member {
                 id: id(before),
                 epoch: epoch(counter - 1),
                 end: Some(6),
+                at_least: false,
             },
         );
     }

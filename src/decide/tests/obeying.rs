@@ -113,6 +113,7 @@ pub(super) fn went_on_rows(table: &mut Table) {
                     id: id('a'),
                     epoch: epoch(1),
                     end: Some(end),
+                    at_least: false,
                 },
             );
         })

@@ -107,10 +107,15 @@ impl Status {
         counter.and_then(Value::as_u64).unwrap_or(0)
     }
 
-    /// The histories (replication IDs) of which the data is made, each with the epoch it was written in.
+    /// The histories (replication IDs) of which the data is made, each with the epoch it was written in; those
+    /// whose epoch nobody has told are left out.
     pub fn lineage(&self) -> Vec<(String, String)> {
         let list = self.0.pointer("/replication/lineage");
-        let one = |of: &Value| Some((of["id"].as_str()?.to_owned(), of["epoch"].to_string()));
+        let one = |of: &Value| {
+            let told = of["at_least"] != true;
+            let id = of["id"].as_str().filter(|_| told)?;
+            Some((id.to_owned(), of["epoch"].to_string()))
+        };
         let each = list.and_then(Value::as_array).into_iter().flatten();
         each.filter_map(one).collect()
     }
